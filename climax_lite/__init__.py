@@ -1,0 +1,56 @@
+"""A small, tested, fast ClimaX, and the package under the book *Build a Weather and Climate Foundation Model*.
+
+    import climax_lite as cl
+
+    world = cl.open_data("reference")
+    cl.plot.map(world["2m_temperature"].sel(time="1986-07-01T00"))
+
+Importing it is light: plotting, widgets and checkers are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from . import baselines, data, grid, metrics, model, variables
+from .checkpoints import load
+from .data import open as open_data
+from .grid import Grid, Region
+
+if TYPE_CHECKING:
+    from . import check, plot, widgets
+
+try:
+    __version__ = version("climax-lite")
+except PackageNotFoundError:  # imported from a folder that was not installed, as on Colab before the set-up
+    __version__ = "0+unknown"
+
+__all__ = [
+    "Grid",
+    "Region",
+    "baselines",
+    "check",
+    "data",
+    "grid",
+    "load",
+    "metrics",
+    "model",
+    "open_data",
+    "plot",
+    "variables",
+    "widgets",
+]
+
+_LAZY = ("check", "plot", "widgets")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

@@ -1,0 +1,205 @@
+"""Where data come from: a registry of named sources, one way to open them, and the checks at the door."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pooch
+import xarray as xr
+
+from ..grid import Grid
+from ..variables import variable, variables
+from . import packed
+
+REGISTRY = Path(__file__).with_name("registry.txt")
+"""The embedded files and their SHA-256, in pooch's format."""
+
+_REMOTE = "https://raw.githubusercontent.com/climax-lite/climax-lite/main/data/"
+_CHECKOUT = Path(__file__).parents[2] / "data"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A named dataset.
+
+    Attributes:
+        name: what `open` takes.
+        title: one line for a human.
+        role: what it stands for: `reanalysis`, `climate model`, `scenario`, `fine`.
+        splits: first and last day of each split, with gaps of at least six weeks: the longest lead time plus averaging window.
+        simulated: True for the project's own simulated worlds, which are neither ERA5 nor CMIP6.
+    """
+
+    name: str
+    title: str
+    role: str
+    splits: Mapping[str, tuple[str, str]]
+    simulated: bool = True
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Its files in the registry, in order of time."""
+        return tuple(f for f in _registry() if f.startswith(f"{self.name}/"))
+
+
+SOURCES: dict[str, Source] = {
+    s.name: s
+    for s in (
+        Source(
+            "reference",
+            "The world that plays the reanalysis: SPEEDY at T31 with observed sea-surface temperatures, 6-hourly, 5.625°",
+            "reanalysis",
+            {"train": ("1985-01-01", "1985-12-31"), "test": ("1986-02-15", "1986-12-31")},
+        ),
+    )
+}
+
+
+def open(name: str, variables: Iterable[str] | None = None) -> xr.Dataset:
+    """Open a dataset by name, lazily, with checked names, units and coordinates.
+
+    Args:
+        name: a key of `SOURCES`, such as `reference`.
+        variables: names or aliases of the variables to keep, in that order; all of them by default.
+
+    Returns:
+        One variable per channel (`geopotential_500`), float32, dimensions (time, lat, lon) or (lat, lon), each with `units`, `long_name`
+        and `standard_name`; `lat` ascending, `lon` from 0 eastwards. A channel is decoded when it is first used.
+
+    Raises:
+        ValueError: for an unknown source or variable, a damaged file, or no network where one is needed.
+    """
+    if name not in SOURCES:
+        raise ValueError(f"unknown dataset {name!r}: expected one of {', '.join(SOURCES)}")
+    ds = packed.open_files([_local(f) for f in SOURCES[name].files])
+    ds["lattitude"] = (
+        ("lat", "lon"),
+        np.broadcast_to(ds.lat.values[:, None].astype("float32"), (ds.sizes["lat"], ds.sizes["lon"])),
+    )
+    for v in ds.data_vars:
+        ds[v].attrs = variable(str(v)).attrs
+    ds["lat"].attrs = {"units": "degrees_north", "standard_name": "latitude", "long_name": "latitude"}
+    ds["lon"].attrs = {"units": "degrees_east", "standard_name": "longitude", "long_name": "longitude"}
+    ds["time"].attrs = {"standard_name": "time", "long_name": "valid time"}
+    if variables is not None:
+        ds = select(ds, variables)
+    return check(ds, values=False)
+
+
+def split(name: str, part: str) -> slice:
+    """The times of a split, for `ds.sel(time=split("reference", "train"))`.
+
+    Raises:
+        ValueError: for an unknown dataset or split.
+    """
+    if name not in SOURCES:
+        raise ValueError(f"unknown dataset {name!r}: expected one of {', '.join(SOURCES)}")
+    if part not in SOURCES[name].splits:
+        raise ValueError(f"{name!r} has no split {part!r}: expected one of {', '.join(SOURCES[name].splits)}")
+    return slice(*SOURCES[name].splits[part])
+
+
+def select(ds: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
+    """The named variables of a dataset, in that order; names may be aliases (`z500`, `t2m`)."""
+    wanted = [v.name for v in variables(names)]
+    if missing := [n for n in wanted if n not in ds.data_vars]:
+        raise ValueError(f"this dataset has no {', '.join(missing)}; it has {', '.join(map(str, ds.data_vars))}")
+    return ds[wanted]
+
+
+def check(ds: xr.Dataset, values: bool = True) -> xr.Dataset:
+    """Check a dataset at the door, and hand it on unchanged.
+
+    Names must be known, units those of `variables`, latitudes from south to north, longitudes eastwards, times ascending; with `values`
+    also no NaN and no infinity, which reads every value.
+
+    Raises:
+        ValueError: for the first thing that is wrong: what was expected, what came, and what to do.
+    """
+    Grid.from_dataset(ds)
+    for name, array in ds.data_vars.items():
+        known = variable(str(name))
+        if known.name != name:
+            raise ValueError(
+                f"expected the name {known.name!r}, got its alias {name!r}: use ds.rename({{{name!r}: {known.name!r}}})"
+            )
+        units = array.attrs.get("units")
+        if units is None:
+            raise ValueError(
+                f"expected {name} in {known.units!r}, got no units: set ds[{name!r}].attrs['units'] once you are sure of them"
+            )
+        if units not in _same_units(known.units):
+            raise ValueError(
+                f"expected {name} in {known.units!r}, got {units!r}: convert the values, then set the attribute"
+            )
+        dims = ("lat", "lon") if known.kind == "static" else ("time", "lat", "lon")
+        if array.dims[-len(dims) :] != dims:
+            raise ValueError(
+                f"expected {name} with dimensions {dims}, got {array.dims}: use ds.transpose('time', 'lat', 'lon')"
+            )
+        if values and (bad := int((~np.isfinite(array)).sum())):
+            raise ValueError(
+                f"expected finite values, got {bad} NaN or infinite ones in {name}: fill them, or drop the variable"
+            )
+    if "time" in ds.dims:
+        if "time" not in ds.coords:
+            raise ValueError(
+                "expected a coordinate 'time', got a dimension without one: use ds.assign_coords(time=...)"
+            )
+        if not bool((np.diff(ds["time"].values) > np.timedelta64(0)).all()):
+            raise ValueError(
+                "expected times in ascending order, each once: use ds.sortby('time').drop_duplicates('time')"
+            )
+    return ds
+
+
+def _same_units(units: str) -> set[str]:
+    """Spellings of a unit that mean the same number."""
+    spellings = {
+        "m2 s-2": {"m**2 s**-2", "m^2 s^-2", "m2/s2", "m^2/s^2"},
+        "m s-1": {"m s**-1", "m/s", "m s^-1"},
+        "kg kg-1": {"kg kg**-1", "kg/kg", "1"},
+        "W m-2": {"W m**-2", "W/m2", "W/m^2"},
+        "K": {"kelvin", "Kelvin"},
+        "1": {"", "(0 - 1)", "dimensionless"},
+        "degrees_north": {"degrees", "degree_north"},
+    }
+    return {units} | spellings.get(units, set())
+
+
+def data_folder() -> Path | None:
+    """The folder of embedded data: `CLIMAX_LITE_DATA` if it is set, else `data/` of the checkout, else None."""
+    if given := os.environ.get("CLIMAX_LITE_DATA"):
+        folder = Path(given)
+        if not folder.is_dir():
+            raise ValueError(
+                f"CLIMAX_LITE_DATA names {given!r}, which is not a folder: unset it, or point it at the repository's data/"
+            )
+        return folder
+    return _CHECKOUT if _CHECKOUT.is_dir() else None
+
+
+def _registry() -> dict[str, str]:
+    lines = (line.split() for line in REGISTRY.read_text().splitlines() if line.strip())
+    return {name: checksum for name, checksum in lines}
+
+
+def _local(name: str) -> Path:
+    """The path of an embedded file: in the checkout, or fetched once into the user's cache and checked against its SHA-256."""
+    folder = data_folder()
+    if folder is not None and (folder / name).exists():
+        return folder / name
+    fetcher = pooch.create(
+        pooch.os_cache("climax_lite"), _REMOTE, registry={name: _registry()[name]}, retry_if_failed=2
+    )
+    try:
+        return Path(fetcher.fetch(name))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{name} is not in the folder {folder or 'data/'} and could not be fetched ({error}). Work in a checkout of the repository, "
+            "or point CLIMAX_LITE_DATA at its data folder, or try again with a network"
+        ) from error

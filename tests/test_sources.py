@@ -1,0 +1,214 @@
+"""The embedded data and the checks at the door."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pooch
+import pytest
+import xarray as xr
+
+from climax_lite import data
+from climax_lite.data import sources
+from climax_lite.variables import variable
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def world():
+    return data.open("reference")
+
+
+@pytest.mark.parametrize("name", sorted(sources._registry()))
+def test_checksums(name):
+    assert f"sha256:{pooch.file_hash(str(ROOT / 'data' / name))}" == sources._registry()[name]
+
+
+def test_every_packed_file_is_in_the_registry():
+    found = {
+        p.relative_to(ROOT / "data").as_posix() for p in (ROOT / "data").rglob("*.cxp") if "generated" not in p.parts
+    }
+    assert found == set(sources._registry())
+
+
+def test_names_units_and_coordinates(world):
+    assert dict(world.sizes) == {"time": 2920, "lat": 32, "lon": 64}
+    assert str(world.time.values[0])[:13] == "1985-01-01T00"
+    assert str(world.time.values[-1])[:13] == "1986-12-31T18"
+    assert len(world.data_vars) == 23
+    for name, v in world.data_vars.items():
+        assert v.attrs == variable(name).attrs
+        assert v.dtype == np.float32
+
+
+def test_it_opens_in_under_two_seconds_in_a_fresh_process():
+    code = "import time; t = time.perf_counter(); from climax_lite.data import open; n = len(open('reference')); print(time.perf_counter() - t)"
+    import_and_open = min(
+        float(
+            subprocess.run(
+                [sys.executable, "-c", f"import torch, xarray; {code}"], capture_output=True, text=True, check=True
+            ).stdout
+        )
+        for _ in range(2)
+    )
+    assert import_and_open < 2.0
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high", "mean"),
+    [
+        ("2m_temperature", 195, 325, (286, 288.5)), ("geopotential_500", 4.2e4, 6.0e4, (5.48e4, 5.58e4)), ("mean_sea_level_pressure", 9.2e4, 1.07e5, (1.005e5, 1.02e5)),
+        ("specific_humidity_850", 0, 0.03, (0.005, 0.01)), ("total_precipitation_6hr", 0, 0.1, (5e-4, 9e-4)), ("u_component_of_wind_250", -90, 120, (8, 20)),
+    ],
+)  # fmt: skip
+def test_the_simulated_atmosphere_is_within_the_bounds_of_physics(world, name, low, high, mean):
+    v = world[name].isel(time=slice(None, None, 8)).load()
+    assert np.isfinite(v).all()
+    assert low <= float(v.min()) <= float(v.max()) <= high
+    assert mean[0] < float(v.weighted(np.cos(np.deg2rad(v.lat))).mean()) < mean[1]
+
+
+def test_heights_and_temperatures_are_in_hydrostatic_balance(world):
+    part = world.isel(time=slice(0, 400, 40)).sel(lat=slice(-50, 50))
+    sea = part.land_sea_mask == 0
+    thickness = (part.geopotential_500 - part.geopotential_850).where(sea)
+    # R ln(850/500) times the mean of the two temperatures: a straight line in ln p is within two per cent
+    estimate = 287.0 * np.log(850 / 500) * 0.5 * (part.temperature_500 + part.temperature_850)
+    assert float(abs(thickness / estimate - 1).max()) < 0.03
+    assert float(abs((thickness / estimate).mean() - 1)) < 0.01
+
+
+def test_land_has_a_diurnal_cycle_and_the_sea_has_none(world):
+    t = world["2m_temperature"].sel(time=slice("1985-06-01", "1985-08-31"), lat=slice(-60, 60))
+    by_hour = t.groupby("time.hour").mean()
+    swing = by_hour.max("hour") - by_hour.min("hour")
+    assert float(swing.where(world.land_sea_mask > 0.95).mean()) > 2.5
+    assert float(swing.where(world.land_sea_mask == 0).mean()) < 1.0
+
+
+def test_selecting_by_alias_keeps_the_order():
+    assert list(data.open("reference", variables=["z500", "t2m"]).data_vars) == ["geopotential_500", "2m_temperature"]
+
+
+def test_splits_leave_a_gap_of_six_weeks(world):
+    train, test = (world.sel(time=data.split("reference", part)).time.values for part in ("train", "test"))
+    assert test[0] - train[-1] >= np.timedelta64(42, "D")
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: data.open("era5"), "unknown dataset 'era5': expected one of reference"),
+        (
+            lambda: data.open("reference", ["relative_humidity_500"]),
+            "has no relative_humidity_500; it has 2m_temperature",
+        ),
+        (lambda: data.split("reference", "validate"), "expected one of train, test"),
+    ],
+)
+def test_bad_requests_get_a_sentence(call, says):
+    with pytest.raises(ValueError, match=says):
+        call()
+
+
+def small() -> xr.Dataset:
+    ds = xr.Dataset(
+        {"2m_temperature": (("time", "lat", "lon"), np.full((2, 2, 3), 280.0), {"units": "K"})},
+        {"time": np.array(["2001-01-01", "2001-01-02"], "M8[ns]"), "lat": [-45.0, 45.0], "lon": [0.0, 120.0, 240.0]},
+    )
+    return ds
+
+
+def changed(name="2m_temperature", **attrs) -> xr.Dataset:
+    ds = small()
+    ds[name].attrs = attrs
+    return ds
+
+
+def test_a_good_dataset_passes_unchanged():
+    xr.testing.assert_identical(data.check(small()), small())
+    data.check(changed(units="kelvin"))
+
+
+@pytest.mark.parametrize(
+    ("ds", "says"),
+    [
+        (small().isel(lat=slice(None, None, -1)), "from south to north, got north to south"),
+        (small().rename(lat="latitude"), "expected a coordinate 'lat'"),
+        (small().drop_vars("lon"), "expected a coordinate 'lon'"),
+        (small().rename({"2m_temperature": "t2m"}), r"expected the name '2m_temperature', got its alias 't2m'"),
+        (small().rename({"2m_temperature": "warmth"}), "unknown variable 'warmth'"),
+        (changed(), "got no units"),
+        (changed(units="degC"), "expected 2m_temperature in 'K', got 'degC'"),
+        (small().transpose("lat", "lon", "time"), "use ds.transpose"),
+        (small().where(small().lon > 0), "4 NaN or infinite ones in 2m_temperature"),
+        (small().isel(time=[1, 0]), "times in ascending order"),
+        (small().drop_vars("time"), "expected a coordinate 'time'"),
+    ],
+)
+def test_the_door(ds, says):
+    with pytest.raises(ValueError, match=says):
+        data.check(ds)
+
+
+def test_valid_at(world):
+    initial = world.time.values[[0, 10]]
+    later = data.valid_at(world[["geopotential_500"]], initial, 24)
+    np.testing.assert_array_equal(later.time.values, initial)
+    np.testing.assert_array_equal(later.geopotential_500.values, world.geopotential_500.values[[4, 14]])
+    np.testing.assert_array_equal(later.valid_time.values, initial + np.timedelta64(24, "h"))
+
+
+def test_a_valid_time_beyond_the_record_gets_a_sentence(world):
+    with pytest.raises(ValueError, match=r"1 of 2 valid times are not in the record.*up to 1986-12-30T18:00"):
+        data.valid_at(world, world.time.values[[0, -1]], 24)
+
+
+class TestWithoutACheckout:
+    """An installed wheel has no data folder beside it: files come from the network once, and are checked."""
+
+    @pytest.fixture(autouse=True)
+    def away(self, monkeypatch, tmp_path):
+        monkeypatch.setattr(sources, "_CHECKOUT", tmp_path / "nowhere")
+        monkeypatch.delenv("CLIMAX_LITE_DATA", raising=False)
+        monkeypatch.setattr(sources.pooch, "os_cache", lambda name: tmp_path / "cache")
+        monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
+
+    def serve(self, monkeypatch, folder):
+        monkeypatch.setattr(sources, "_REMOTE", f"{folder.as_uri()}/")
+        monkeypatch.setattr(
+            "pooch.core.choose_downloader",
+            lambda url, **_: (
+                lambda url, output, pooch: Path(output).write_bytes(
+                    (folder / url.removeprefix(folder.as_uri() + "/")).read_bytes()
+                )
+            ),
+        )
+
+    def test_it_is_fetched(self, monkeypatch):
+        self.serve(monkeypatch, ROOT / "data")
+        assert data.open("reference").sizes["time"] == 2920
+
+    def test_a_truncated_download_is_refused_and_leaves_nothing(self, monkeypatch, tmp_path):
+        (tmp_path / "remote/reference").mkdir(parents=True)
+        for year in (1985, 1986):
+            (tmp_path / f"remote/reference/{year}.cxp").write_bytes(b"half a file")
+        self.serve(monkeypatch, tmp_path / "remote")
+        with pytest.raises(ValueError, match="could not be fetched"):
+            data.open("reference")
+        assert not list((tmp_path / "cache").rglob("*.cxp"))
+
+    def test_no_network_gets_a_sentence(self, monkeypatch):
+        monkeypatch.setattr(sources, "_REMOTE", "http://127.0.0.1:9/")
+        with pytest.raises(ValueError, match="point CLIMAX_LITE_DATA at its data folder, or try again with a network"):
+            data.open("reference")
+
+    def test_a_folder_can_be_named(self, monkeypatch):
+        monkeypatch.setenv("CLIMAX_LITE_DATA", str(ROOT / "data"))
+        assert data.open("reference").sizes["lat"] == 32
+        monkeypatch.setenv("CLIMAX_LITE_DATA", os.devnull)
+        with pytest.raises(ValueError, match="which is not a folder"):
+            data.open("reference")
