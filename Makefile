@@ -59,6 +59,8 @@ data: $(READY)  ## generate YEARS of a WORLD into data/generated (hours on two c
 
 bench: $(READY)  ## run the benchmarks and rewrite their tables
 	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/model.py
 
 clean:  ## remove the built book
 	rm -rf _build

@@ -10,14 +10,17 @@ slows down slows both. Times are the median of the repetitions after a warm-up.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
+import re
 import resource
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -44,19 +47,18 @@ def memory(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
 
 
-def measure(case: dict) -> dict:
-    """One case, in this process: median seconds, peak bytes above the model, FLOPs."""
-    torch.manual_seed(0)
+def calls(case: dict, device: str) -> tuple[ClimaX, dict[str, Callable[[], None]]]:
+    """The network of a case, and what can be timed on it."""
     fields, batch = CONFIGURATIONS[case["configuration"]]
     batch = case.get("batch") or batch
-    device = case["device"]
     config = ClimaXConfig(OFFICIAL_VARIABLES, encoder=case["encoder"], **fields)
-    net = ClimaX(config).to(device)
-    x = torch.randn(batch, 48, *config.grid_shape, device=device)
-    lead = torch.full((batch,), 24.0, device=device)
+    with torch.device(device):
+        net = ClimaX(config)
+        x = torch.randn(batch, 48, *config.grid_shape)
+        lead = torch.full((batch,), 24.0)
+        ids = torch.arange(48)
     run = torch.compile(net) if case["compiled"] else net
-    autocast = torch.autocast(device, torch.bfloat16, enabled=case["dtype"] == "bf16")
-    ids = torch.arange(48, device=device)
+    autocast = torch.autocast("cpu" if device == "meta" else device, torch.bfloat16, enabled=case["dtype"] == "bf16")
 
     def encoder() -> torch.Tensor:
         patches = patchify(x, config.patch_size)
@@ -76,19 +78,35 @@ def measure(case: dict) -> dict:
         with torch.no_grad():
             forward(what)
 
-    calls = {
+    return net, {
         "train": train,
         "forward": infer,
         "encoder train": lambda: train(encoder),
         "encoder forward": lambda: infer(encoder),
     }
-    call = calls[case["what"]]
+
+
+def flops(case: dict) -> int:
+    """Floating-point operations of a call, counted on shapes alone: nothing is computed."""
+    net, known = calls({**case, "compiled": False, "dtype": "float32"}, "meta")
     net.train(case["what"].endswith("train"))
-    before = memory(device)
-    call()
-    peak = memory(device) - before
     with FlopCounterMode(display=False) as counter:
-        calls[case["what"]]() if not case["compiled"] else None
+        known[case["what"]]()
+    return counter.get_total_flops()
+
+
+def measure(case: dict) -> dict:
+    """One case, in this process: median seconds after a warm-up, or the peak in bytes above the model and its input."""
+    torch.manual_seed(0)
+    device = case["device"]
+    net, known = calls(case, device)
+    call = known[case["what"]]
+    net.train(case["what"].endswith("train"))
+    if case["repeat"] == 0:
+        before = memory(device)
+        call()
+        return {"peak": memory(device) - before}
+    call()
     call()
     seconds = []
     for _ in range(case["repeat"]):
@@ -99,49 +117,85 @@ def measure(case: dict) -> dict:
         if device == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - began)
-    return {"seconds": statistics.median(seconds), "peak": peak, "flops": counter.get_total_flops(), "batch": batch}
+    return {"seconds": statistics.median(seconds)}
 
 
 def apart(case: dict) -> dict:
-    """`measure` in a fresh process."""
-    done = subprocess.run([sys.executable, __file__, "--case", json.dumps(case)], capture_output=True, text=True)
+    """`measure` in a fresh process. For memory, freed blocks go back to the system at once, so that the peak is what was alive."""
+    environment = {**os.environ, **({"MALLOC_MMAP_THRESHOLD_": "262144"} if case["repeat"] == 0 else {})}
+    command = [sys.executable, __file__, "--case", json.dumps(case)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         return {"error": done.stderr.strip().splitlines()[-1][:200]}
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def compare(
-    configuration: str, what: str, dtype: str, compiled: bool, device: str, repeat: int, batch: int | None
-) -> dict:
-    """Reference and folded, alternating, and their ratio."""
-    case = {"configuration": configuration, "what": what, "dtype": dtype, "compiled": compiled, "device": device}
-    case |= {"repeat": repeat, "batch": batch}
+def compare(case: dict) -> dict:
+    """Reference and folded, alternating in processes of their own, the faster of two each; with their FLOPs."""
     runs: dict[str, list[dict]] = {"reference": [], "folded": []}
     for _ in range(2):
-        for encoder in runs:
-            runs[encoder].append(apart({**case, "encoder": encoder}))
+        for encoder, done in runs.items():
+            done.append(apart({**case, "encoder": encoder}))
     best = {
-        e: next((r for r in rs if "error" in r), None) or min(rs, key=lambda r: r["seconds"]) for e, rs in runs.items()
+        encoder: next((r for r in done if "error" in r), None) or min(done, key=lambda r: r["seconds"])
+        for encoder, done in runs.items()
     }
+    for encoder, run in best.items():
+        run["flops"] = flops({**case, "encoder": encoder})
+        if "error" not in run:
+            run |= apart({**case, "encoder": encoder, "repeat": 0})
     return {**case, **best}
 
 
-def row(result: dict) -> str:
+def matrix_speed(dtype: str, device: str, name: str) -> float | None:
+    """FLOP/s that a network could reach at best: on a GPU the data sheet's for bf16, on a CPU that of a large product, measured here."""
+    if device == "cuda":
+        return next((p for k, p in PEAK_FLOPS.items() if k in name), None) if dtype == "bf16" else None
+    a = torch.randn(2048, 2048, dtype=torch.bfloat16 if dtype == "bf16" else torch.float32)
+    seconds = []
+    for _ in range(8):
+        began = time.perf_counter()
+        a @ a
+        seconds.append(time.perf_counter() - began)
+    return 2 * 2048**3 / min(seconds)
+
+
+def row(result: dict, peak: float | None) -> str:
+    """A line of the table."""
     r, f = result["reference"], result["folded"]
-    name = f"| {result['configuration']} | {result['what']} | {result['dtype']} | {'compiled' if result['compiled'] else 'eager'} "
+    mode = "compiled" if result["compiled"] else "eager"
+    batch = result["batch"] or CONFIGURATIONS[result["configuration"]][1]
+    name = f"| {result['configuration']} | {result['what']} | {result['dtype']} | {mode} | {batch} "
     if "error" in r or "error" in f:
-        return name + f"| {r.get('error', '')} {f.get('error', '')} | | | | | | |"
-    mfu = ""
-    peak = next(
-        (p for k, p in PEAK_FLOPS.items() if result["device"] == "cuda" and k in torch.cuda.get_device_name()), None
-    )
-    if peak and f["flops"]:
-        mfu = f"{100 * f['flops'] / f['seconds'] / peak:.0f} %"
+        return name + f"| {r.get('error', 'fine')} | {f.get('error', 'fine')} | | | | | |"
+    mfu = f"{100 * f['flops'] / f['seconds'] / peak:.0f} %" if peak else ""
     return name + (
-        f"| {f['batch']} | {1e3 * r['seconds']:.1f} | {1e3 * f['seconds']:.1f} | **{r['seconds'] / f['seconds']:.2f}** "
-        f"| {r['flops'] / 1e9:.1f} / {f['flops'] / 1e9:.1f} | {r['peak'] / 2**20:.0f} / {f['peak'] / 2**20:.0f} "
-        f"| {f['peak'] / max(r['peak'], 1):.2f} {mfu} |"
+        f"| {1e3 * r['seconds']:.1f} | {1e3 * f['seconds']:.1f} | **{r['seconds'] / f['seconds']:.2f}** "
+        f"| {r['peak'] / 2**20:.0f} | {f['peak'] / 2**20:.0f} | **{f['peak'] / max(r['peak'], 1):.2f}** "
+        f"| {f['flops'] / f['seconds'] / 1e9:.0f} | {mfu} |"
     )
+
+
+def stages() -> list[str]:
+    """GFLOP of a forward pass of one sample, stage by stage."""
+    lines = [
+        "| model | encoder, reference | encoder, folded | backbone and head | folded / reference, in all |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name in CONFIGURATIONS:
+        count = {
+            (encoder, what): flops({"configuration": name, "encoder": encoder, "what": what, "batch": 1}) / 1e9
+            for encoder in ("reference", "folded")
+            for what in ("forward", "encoder forward")
+        }
+        whole, old, new = (
+            count[k]
+            for k in (("reference", "forward"), ("reference", "encoder forward"), ("folded", "encoder forward"))
+        )
+        lines.append(
+            f"| {name} | {old:.2f} | {new:.3f} | {whole - old:.2f} | {count['folded', 'forward'] / whole:.2f} |"
+        )
+    return lines
 
 
 def machine(device: str) -> str:
@@ -159,38 +213,65 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch", type=int, help="samples per step (default: 16 small, 1 large and fine)")
-    parser.add_argument("--compiled", action="store_true", help="measure under torch.compile too")
+    parser.add_argument("--eager", action="store_true", help="do not measure under torch.compile too")
+    parser.add_argument("--configurations", nargs="+", default=list(CONFIGURATIONS), choices=list(CONFIGURATIONS))
     parser.add_argument("--dtype", nargs="+", default=["float32", "bf16"])
     args = parser.parse_args()
     if args.case:
         print(json.dumps(measure(json.loads(args.case))))
         return
-    cases = [
-        (c, w, d, k)
-        for c in (("small",) if args.quick else ("small", "large", "fine"))
-        for d in (("float32",) if args.quick else args.dtype)
-        for k in ((False, True) if args.compiled else (False,))
-        for w in (("forward",) if c == "fine" else ("train", "forward", "encoder train", "encoder forward"))
-        if not (k and w.startswith("encoder"))
-    ]
+    if args.quick:
+        args.configurations, args.dtype, args.eager = ["small"], ["float32"], True
+    name = machine(args.device)
     lines = [
         "# The model's speed and memory",
         "",
-        f"Made by `benchmarks/model.py` on {machine(args.device)}; torch {torch.__version__}. *small*: D 128, 4 layers, 4 heads;",
-        "*large*: the paper's, D 1024, 8 layers, 16 heads, 32 × 64, patches of 2; *fine*: the same on 128 × 256, patches of 4;",
-        "48 variables.",
-        "Memory is the peak above the model and its input. Ratios are reference over folded for time, folded over reference for memory.",
+        f"Made by `benchmarks/model.py` on {name}; torch {torch.__version__}. *small*: D 128, 4 layers, 4 heads; *large*: the",
+        "paper's, D 1024, 8 layers, 16 heads, 32 × 64, patches of 2; *fine*: the same on 128 × 256, patches of 4; 48 variables in all.",
+        "A training step is forward and backward, without the optimiser. Memory is the peak above the model and its input, of one call;",
+        "that of a training step includes the gradients of all parameters.",
+        "Reference and folded ran alternately, each in its own process; the faster of two runs, each the median of its repetitions.",
         "",
-        "| model | what | numbers | mode | batch | reference (ms) | folded (ms) | times faster | GFLOP ref. / folded "
-        "| peak MiB ref. / folded | memory ratio, MFU |",
-        "|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| model | what | numbers | mode | batch | reference, ms | folded, ms | times faster | reference, MiB | folded, MiB "
+        "| memory ratio | folded, GFLOP/s | of the matrix speed |",
+        "|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for c, w, d, k in cases:
-        lines.append(row(compare(c, w, d, k, args.device, 3 if args.quick else 5, args.batch)))
-        print(lines[-1], flush=True)
+    print("\n".join(lines), flush=True)
+    speed = {d: matrix_speed(d, args.device, name) for d in args.dtype}
+    seconds = {}
+    for c, d, compiled in itertools.product(args.configurations, args.dtype, (False, True)):
+        for what in ("train", "forward", "encoder train", "encoder forward"):
+            if (c == "fine" and what != "forward") or (compiled and (args.eager or what.startswith("encoder"))):
+                continue
+            case = {"configuration": c, "what": what, "dtype": d, "compiled": compiled, "device": args.device}
+            done = compare({**case, "batch": args.batch, "repeat": 5 if c == "small" else 3})
+            seconds[c, what, d, compiled] = done["folded"].get("seconds")
+            lines.append(row(done, speed[d]))
+            print(lines[-1], flush=True)
+    lines.append("")
+    for c, d in itertools.product(args.configurations, args.dtype):
+        whole, part = (seconds.get((c, what, d, False)) for what in ("train", "encoder train"))
+        if whole and part:
+            share = 100 * (1 - part / whole)
+            lines += [
+                f"- {share:.0f} % of a {c} training step, {d}, eager, is backbone and head: all but the encoder, timed by itself."
+            ]
+    lines += [
+        f"- The matrix speed in {d} is {v / 1e9:,.0f} GFLOP/s: "
+        + (
+            "the data sheet's (so the share is the MFU)."
+            if args.device == "cuda"
+            else "that of a product of two 2048 × 2048 matrices here."
+        )
+        for d, v in speed.items()
+        if v
+    ]
+    lines += ["", "GFLOP of a forward pass, one sample, counted on shapes:", "", *stages()]
     if not args.quick:
-        name = machine(args.device).split(",")[0].replace(" ", "-").replace("(R)", "").replace("@", "at").lower()
-        (HERE / f"model-{name}.md").write_text("\n".join(lines) + "\n")
+        slug = re.sub(r"[^a-z0-9]+", "-", name.split(",")[0].replace("(R)", "").lower()).strip("-")
+        (HERE / f"model-{slug}.md").write_text("\n".join(lines) + "\n")
+    else:
+        print("\n".join(lines[-6:]))
 
 
 if __name__ == "__main__":

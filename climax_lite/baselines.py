@@ -12,91 +12,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import xarray as xr
 
+from .data.normalize import DAYS_A_YEAR, Climatology
 from .grid import Grid
 
-DAYS_A_YEAR = 365.2425
+__all__ = ["DAYS_A_YEAR", "Climatology", "DampedPersistence", "LinearModel", "persistence"]
 
 
 def persistence(initial: xr.Dataset, lead_hours: float) -> xr.Dataset:
     """Tomorrow as today: the initial state itself, at every lead time."""
     return initial
-
-
-@dataclass(frozen=True, eq=False)
-class Climatology:
-    """The mean state by day of year and hour of day: for each hour that the record has, a mean and harmonics of the year.
-
-    One or two years give a handful of samples for each calendar day, so their plain mean would carry their weather; `harmonics`
-    smooths it. The same function of time serves every year.
-    """
-
-    coefficients: xr.Dataset  # (hour, harmonic, lat, lon): mean, cos, sin, cos 2, sin 2, ...
-
-    @classmethod
-    def fit(cls, record: xr.Dataset, harmonics: int = 2) -> Climatology:
-        """Least squares on a training record (time, lat, lon).
-
-        Raises:
-            ValueError: when the record is too short to tell the seasons.
-        """
-        if "time" not in record.dims:
-            raise ValueError("expected a record with a time dimension to average over, got none")
-        span = (record["time"].values[-1] - record["time"].values[0]) / np.timedelta64(1, "D")
-        if span < 330:
-            raise ValueError(f"expected a record of a year or more to tell the seasons, got {span:.0f} days")
-        record = record[[v for v in record.data_vars if "time" in record[v].dims]]
-        hours = np.unique(record["time"].dt.hour.values)
-        parts = []
-        for hour in hours:
-            at_hour = record.isel(time=np.flatnonzero(record["time"].dt.hour.values == hour))
-            solve = np.linalg.pinv(_waves(at_hour["time"].values, harmonics)).astype(np.float32)
-            data = {
-                v: (("harmonic", "lat", "lon"), np.tensordot(solve, a.values, 1)) for v, a in at_hour.data_vars.items()
-            }
-            parts.append(xr.Dataset(data, {"lat": record.lat, "lon": record.lon}))
-        coefficients = xr.concat(parts, xr.DataArray(hours, dims="hour", name="hour"))
-        for v in coefficients.data_vars:
-            coefficients[v].attrs = record[v].attrs
-        return cls(coefficients)
-
-    def at(self, times: xr.DataArray | np.ndarray) -> xr.Dataset:
-        """The climatology at the given times: variables (time, lat, lon)."""
-        times = np.atleast_1d(np.asarray(times, dtype="datetime64[ns]"))
-        hours = xr.DataArray(times).dt.hour.values
-        known = self.coefficients["hour"].values
-        if unknown := sorted(set(hours.tolist()) - set(known.tolist())):
-            raise ValueError(
-                f"this climatology knows the hours {known.tolist()} UTC, not {unknown}: fit it on a record that has them"
-            )
-        waves = _waves(times, (self.coefficients.sizes["harmonic"] - 1) // 2).astype(np.float32)
-        data = {}
-        for v, a in self.coefficients.data_vars.items():
-            values = np.empty((len(times), *a.shape[2:]), np.float32)
-            for i, hour in enumerate(known):
-                mine = hours == hour
-                values[mine] = np.tensordot(waves[mine], a.values[i], 1)
-            data[v] = (("time", "lat", "lon"), values, a.attrs)
-        return xr.Dataset(data, {"time": times, "lat": self.coefficients.lat, "lon": self.coefficients.lon})
-
-    def __call__(self, initial: xr.Dataset, lead_hours: float) -> xr.Dataset:
-        """The forecast: the climatology at the valid times, whatever the initial state."""
-        initial_times = np.atleast_1d(initial["time"].values)
-        forecast = self.at(initial_times + np.timedelta64(round(lead_hours * 3600), "s"))
-        return forecast[list(initial.data_vars)].assign_coords(time=initial_times)
-
-    def anomaly(self, state: xr.Dataset) -> xr.Dataset:
-        """A state minus the climatology at its own time."""
-        return state - self.at(state["time"].values)[list(state.data_vars)]
-
-
-def _waves(times: np.ndarray, harmonics: int) -> np.ndarray:
-    """(T, 1 + 2·harmonics): one, and cosines and sines of the year's angle."""
-    days = (times - times.astype("datetime64[Y]")) / np.timedelta64(1, "D")
-    angle = 2 * np.pi * days.astype(np.float64) / DAYS_A_YEAR
-    columns = [np.ones_like(angle)]
-    for k in range(1, harmonics + 1):
-        columns += [np.cos(k * angle), np.sin(k * angle)]
-    return np.stack(columns, axis=1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -150,7 +151,8 @@ def check(ds: xr.Dataset, values: bool = True) -> xr.Dataset:
             raise ValueError(
                 "expected a coordinate 'time', got a dimension without one: use ds.assign_coords(time=...)"
             )
-        if not bool((np.diff(ds["time"].values) > np.timedelta64(0)).all()):
+        times = ds["time"].values  # datetime64, or cftime objects
+        if not bool((times[1:] > times[:-1]).all()):
             raise ValueError(
                 "expected times in ascending order, each once: use ds.sortby('time').drop_duplicates('time')"
             )
@@ -203,3 +205,11 @@ def _local(name: str) -> Path:
             f"{name} is not in the folder {folder or 'data/'} and could not be fetched ({error}). Work in a checkout of the repository, "
             "or point CLIMAX_LITE_DATA at its data folder, or try again with a network"
         ) from error
+
+
+def version(name: str) -> str:
+    """What tells one edition of a source's data from another: a digest of the checksums of its files."""
+    if name not in SOURCES:
+        raise ValueError(f"unknown dataset {name!r}: expected one of {', '.join(SOURCES)}")
+    known = _registry()
+    return hashlib.sha256("".join(known[f] for f in SOURCES[name].files).encode()).hexdigest()

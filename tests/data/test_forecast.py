@@ -1,0 +1,202 @@
+"""Pairs of an initial state and a later one: which are valid, that the right states are drawn, windows, crops, files."""
+
+import collections
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from climax_lite.data import LEADS, WEEKS_3_4, ForecastSamples, Record, forecast
+from climax_lite.grid import Grid
+from climax_lite.variables import variable
+
+GRID = Grid.regular(4, 8)
+NAMES = ("2m_temperature", "geopotential_500", "temperature_850")
+
+
+def toy(count=40, hours=6, drop=(), static=True):
+    """Fields whose value says their time (in hours) and their variable: value = hours + 10000 · variable."""
+    hour = np.delete(np.arange(count) * hours, list(drop)).astype("int64")
+    times = np.datetime64("1985-01-01", "ns") + hour * np.timedelta64(1, "h")
+    field = hour[:, None, None] + np.arange(32).reshape(4, 8) / 100
+    data = {n: (("time", "lat", "lon"), (field + 10000 * i).astype("float32")) for i, n in enumerate(NAMES)}
+    if static:
+        data["orography"] = (("lat", "lon"), np.arange(32, dtype="float32").reshape(4, 8))
+    ds = xr.Dataset(data, {"time": times, "lat": GRID.lat, "lon": GRID.lon})
+    for n in ds.data_vars:
+        ds[n].attrs = variable(n).attrs
+    return ds
+
+
+def everything(samples, seed=0):
+    return samples.batch(samples.draw(np.arange(len(samples)), np.random.default_rng(seed)))
+
+
+def hour_of(field):
+    return np.rint(field[:, 0, 0, 0].numpy() % 10000).astype(int)
+
+
+def test_the_leads_of_the_paper_include_both_ends():
+    assert (LEADS[0], LEADS[-1], len(LEADS)) == (6, 168, 28)
+
+
+@pytest.mark.parametrize("lead", [6, 24, 72])
+def test_a_fixed_lead_uses_every_valid_pair(lead):
+    samples = ForecastSamples.of(Record.of(toy(), "toy"), lead)
+    batch = everything(samples)
+    assert len(samples) == samples.pairs == 40 - lead // 6
+    assert (hour_of(batch.y) - hour_of(batch.x) == lead).all()
+    assert batch.lead_hours.tolist() == [lead] * len(samples)
+    assert batch.samples[:, 0].tolist() == list(range(len(samples)))
+
+
+def test_thirty_days_keep_all_but_thirty_days():
+    samples = ForecastSamples.of(Record.of(toy(1460)), 720)
+    assert len(samples) == 1460 - 120
+
+
+def test_random_leads_are_uniform_and_include_both_ends():
+    samples = ForecastSamples.of(Record.of(toy(200, static=False)), LEADS)
+    assert len(samples) == 199
+    count = collections.Counter()
+    for seed in range(60):
+        batch = everything(samples, seed)
+        assert (hour_of(batch.y) - hour_of(batch.x) == batch.lead_hours.numpy()).all()
+        count.update(batch.lead_hours[:150].int().tolist())  # initial times that have all 28
+    assert sorted(count) == list(LEADS)
+    expected = 60 * 150 / 28
+    chi2 = sum((n - expected) ** 2 / expected for n in count.values())
+    assert chi2 < 60  # 27 degrees of freedom: exceeded once in ten thousand
+
+
+def test_the_last_times_draw_from_the_leads_that_end_in_the_record():
+    samples = ForecastSamples.of(Record.of(toy(10)), LEADS)
+    seen = collections.defaultdict(set)
+    for seed in range(200):
+        for position, lead in everything(samples, seed).samples.tolist():
+            seen[position].add(lead)
+    assert seen == {i: set(range(6, 6 * (9 - i) + 1, 6)) for i in range(9)}
+
+
+def test_a_gap_costs_only_the_pairs_that_need_it():
+    samples = ForecastSamples.of(Record.of(toy(20, drop=[10])), 12)
+    batch = everything(samples)
+    assert (hour_of(batch.y) - hour_of(batch.x) == 12).all()
+    assert set(hour_of(batch.x) // 6) == set(range(18)) - {8, 10}
+
+
+def test_twelve_hourly_records_skip_leads_they_do_not_have():
+    samples = ForecastSamples.of(Record.of(toy(40, hours=12)), LEADS)
+    leads = {int(h) for seed in range(50) for h in everything(samples, seed).lead_hours}
+    assert leads == set(range(12, 169, 12))
+
+
+def test_splits_share_no_state():
+    ds = toy(400)
+    train = Record.of(ds.sel(time=slice("1985-01-01", "1985-02-10")))
+    test = Record.of(ds.sel(time=slice("1985-03-24", "1985-04-30")))
+    used = [
+        set(hour_of(b.x)) | set(hour_of(b.y)) for b in (everything(ForecastSamples.of(r, LEADS)) for r in (train, test))
+    ]
+    first = int((test.times[0] - np.datetime64("1985-01-01", "ns")) / np.timedelta64(1, "h"))
+    assert not used[0] & used[1]
+    assert min(used[1]) == first
+    assert first - max(used[0]) >= 42 * 24 - 18
+
+
+def test_channels_come_in_the_order_asked_for():
+    samples = ForecastSamples.of(
+        Record.of(toy()),
+        6,
+        ("temperature_850", "2m_temperature"),
+        ("orography", "temperature_850", "2m_temperature", "geopotential_500"),
+    )
+    batch = everything(samples)
+    assert [int(batch.x[0, i, 0, 0]) // 10000 for i in (1, 2, 3)] == [2, 0, 1]
+    np.testing.assert_array_equal(batch.x[3, 0].numpy(), np.arange(32).reshape(4, 8))
+    assert [int(batch.y[0, i, 0, 0]) // 10000 for i in (0, 1)] == [2, 0]
+    assert batch.x.is_contiguous()
+
+
+def test_weeks_three_and_four_by_hand():
+    samples = ForecastSamples.of(Record.of(toy(200), "toy"), out_variables=("2m_temperature",), window=WEEKS_3_4)
+    batch = everything(samples)
+    # Means of t0 + 342, 348, ..., 672 hours: the middle of a linear field.
+    np.testing.assert_allclose(batch.y[:, 0, 0, 0] - batch.x[:, 0, 0, 0], 507, atol=1e-2)
+    assert batch.lead_hours[0] == 504
+    assert len(samples) == 200 - 112
+
+
+def test_a_window_with_a_hole_is_left_out():
+    samples = ForecastSamples.of(Record.of(toy(60, drop=[20])), out_variables=("2m_temperature",), window=(24, 48))
+    starts = set(hour_of(everything(samples).x) // 6)
+    # From k on the window holds k+5 .. k+8.
+    assert starts == {k for k in range(52) if k != 20 and not k + 5 <= 20 <= k + 8}
+
+
+def test_a_window_that_is_no_number_of_steps_is_refused():
+    with pytest.raises(ValueError, match="whole steps of 6 h"):
+        ForecastSamples.of(Record.of(toy()), window=(24, 47))
+
+
+def test_no_valid_pair_gets_a_sentence():
+    with pytest.raises(ValueError, match=r"no valid pair in toy: 5 times over 24 h, lead times \(48,\) hours"):
+        ForecastSamples.of(Record.of(toy(5), "toy"), 48)
+
+
+def test_unknown_variables_are_refused_at_once():
+    with pytest.raises(ValueError, match="toy has no geopotential_850; it has 2m_temperature"):
+        ForecastSamples.of(Record.of(toy(), "toy"), 6, ("geopotential_850",))
+
+
+def test_targets_of_a_region_are_the_cells_of_its_patches():
+    record = Record.of(toy())
+    samples = ForecastSamples.of(record, 6, ("2m_temperature",), region="EastAsia")
+    ids = GRID.patch_ids("EastAsia", 1)
+    batch = everything(samples)
+    expected = record.values[1:, 0].reshape(39, -1)[:, ids]
+    np.testing.assert_array_equal(batch.y[:, 0].reshape(39, -1).numpy(), expected)
+    assert tuple(batch.x.shape[2:]) == (4, 8)
+    part = record.crop("Global", patch_size=2)
+    np.testing.assert_array_equal(part.values, record.values)
+
+
+class TestFiles:
+    def test_a_mapped_record_equals_a_resident_one(self, tmp_path):
+        ds = toy()
+        mapped = Record.of(ds, "toy", tmp_path / "r", block=7)
+        assert isinstance(mapped.values, np.memmap)
+        np.testing.assert_array_equal(mapped.values, Record.of(ds).values)
+        again = Record.of(ds, "toy", tmp_path / "r")
+        np.testing.assert_array_equal(again.values, mapped.values)
+        assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["about.json", "values.npy"]
+
+    def test_another_record_in_the_folder_is_refused(self, tmp_path):
+        Record.of(toy(), "toy", tmp_path / "r")
+        with pytest.raises(ValueError, match=r"holds another record \(shape, last differ\)"):
+            Record.of(toy(20), "toy", tmp_path / "r")
+
+    def test_an_interrupted_write_is_no_record(self, tmp_path, monkeypatch):
+        def dies(*_):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+            m.setattr(forecast, "_fill", dies)
+            Record.of(toy(), "toy", tmp_path / "r")
+        assert not (tmp_path / "r" / "about.json").exists()
+        np.testing.assert_array_equal(Record.of(toy(), "toy", tmp_path / "r").values, Record.of(toy()).values)
+
+
+def test_times_between_hours_are_refused():
+    ds = toy(4)
+    ds = ds.assign_coords(time=ds.time.values + np.arange(4) * np.timedelta64(10, "m"))
+    with pytest.raises(ValueError, match="ascend by whole hours"):
+        Record.of(ds)
+
+
+def test_a_batch_moves_as_a_whole():
+    import torch
+
+    batch = everything(ForecastSamples.of(Record.of(toy()), 6)).to(torch.float64)
+    assert batch.x.dtype == batch.y.dtype == batch.lead_hours.dtype == torch.float64
+    assert len(batch) == 39
