@@ -51,11 +51,12 @@ lock:  ## resolve requirements.lock anew, from the bounds in pyproject.toml
 	  .venv-lock/bin/python -m pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+cpu/\1/'; } > requirements.lock
 	rm -rf .venv-lock
 
-WORLD ?= reference
-YEARS ?= 2
-data: $(READY)  ## generate YEARS of a WORLD into data/generated (hours on two cores for decades)
+WORLD ?=
+YEARS ?=
+JOBS ?= 2
+data: $(READY)  ## generate simulated worlds into data/generated: all, or a part (WORLD=reference YEARS=5); goes on after a stop
 	$(BIN)/python -m pip install --quiet -e '.[simulate]'
-	$(BIN)/python -m tools.simulate run $(WORLD) --years $(YEARS)
+	$(BIN)/python -m tools.simulate run $(WORLD) $(if $(YEARS),--years $(YEARS)) --jobs $(JOBS)
 
 bench: $(READY)  ## run the benchmarks and rewrite their tables
 	$(BIN)/python benchmarks/store.py

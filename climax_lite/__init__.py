@@ -5,7 +5,7 @@
     world = cl.open_data("reference")
     cl.plot.map(world["2m_temperature"].sel(time="1986-07-01T00"))
 
-Importing it is light: plotting, widgets and checkers are loaded when they are first used.
+Importing it loads nothing: every room is opened when it is first used.
 """
 
 from __future__ import annotations
@@ -14,13 +14,11 @@ import importlib
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from . import baselines, data, grid, metrics, model, variables
-from .checkpoints import load
-from .data import open as open_data
-from .grid import Grid, Region
-
 if TYPE_CHECKING:
-    from . import check, plot, widgets
+    from . import baselines, check, data, grid, metrics, model, plot, regrid, variables, widgets
+    from .checkpoints import load
+    from .data import open as open_data
+    from .grid import Grid, Region
 
 try:
     __version__ = version("climax-lite")
@@ -39,18 +37,27 @@ __all__ = [
     "model",
     "open_data",
     "plot",
+    "regrid",
     "variables",
     "widgets",
 ]
 
-_LAZY = ("check", "plot", "widgets")
+_NAMES = {
+    "Grid": ("grid", "Grid"),
+    "Region": ("grid", "Region"),
+    "load": ("checkpoints", "load"),
+    "open_data": ("data", "open"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
+    if name in _NAMES:
+        room, inside = _NAMES[name]
+        return getattr(importlib.import_module(f"{__name__}.{room}"), inside)
+    if name in __all__:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY])
+    return sorted({*globals(), *__all__})

@@ -23,7 +23,8 @@ class Variable:
     Attributes:
         name: the name in this package and in the official checkpoints, with the level behind it: `temperature_850`.
         units: SI units as xarray and CF write them: `m2 s-2`.
-        kind: `static`, `surface`, `atmosphere` (on a pressure level) or `flux` (a sum or mean over the six hours that end at its time).
+        kind: `static`, `surface`, `atmosphere` (on a pressure level) or `flux` (a sum or mean over the six hours that
+            end at its time; a day's with `24hr`).
         level: pressure in hPa for `atmosphere`, otherwise None.
         standard_name: the CF standard name, or an empty string where CF has none.
         short: the symbol in figures and tables: `Z500`.
@@ -79,12 +80,17 @@ _MORE = (
     Variable("sea_surface_temperature", "K", "surface", None, "sea_surface_temperature", "SST"),
     Variable("skin_temperature", "K", "surface", None, "surface_temperature", "Tskin"),
     Variable("total_precipitation_6hr", "m", "flux", None, "lwe_thickness_of_precipitation_amount", "Precip 6 h"),
+    Variable("total_precipitation_24hr", "m", "flux", None, "lwe_thickness_of_precipitation_amount", "Precip 24 h"),
     Variable("total_cloud_cover", "1", "flux", None, "cloud_area_fraction", "Cloud"),
     Variable("toa_incident_solar_radiation", "W m-2", "flux", None, "toa_incoming_shortwave_flux", "TISR"),
     Variable("top_net_solar_radiation", "W m-2", "flux", None, "toa_net_downward_shortwave_flux", "TNSR"),
     Variable("outgoing_longwave_radiation", "W m-2", "flux", None, "toa_outgoing_longwave_flux", "OLR"),
     Variable("sensible_heat_flux", "W m-2", "flux", None, "surface_upward_sensible_heat_flux", "SHF"),
     Variable("latent_heat_flux", "W m-2", "flux", None, "surface_upward_latent_heat_flux", "LHF"),
+    # of a year, for climate projection: mean of the daily ranges, mean rate, 90th percentile of the daily rates
+    Variable("diurnal_temperature_range", "K", "surface", None, "", "DTR"),
+    Variable("precipitation_rate", "kg m-2 s-1", "flux", None, "precipitation_flux", "Precip"),
+    Variable("precipitation_rate_90", "kg m-2 s-1", "flux", None, "", "Precip 90 %"),
 )
 
 OFFICIAL_VARIABLES: tuple[str, ...] = (
@@ -107,8 +113,12 @@ _ALIASES = {
     "sp": "surface_pressure", "ps": "surface_pressure",
     "sst": "sea_surface_temperature", "tos": "sea_surface_temperature",
     "skt": "skin_temperature", "ts": "skin_temperature",
-    "total_precipitation_6h": "total_precipitation_6hr", "tcc": "total_cloud_cover",
-    "tisr": "toa_incident_solar_radiation", "rsdt": "toa_incident_solar_radiation", "olr": "outgoing_longwave_radiation",
+    "total_precipitation_6h": "total_precipitation_6hr", "tcc": "total_cloud_cover", "clt": "total_cloud_cover",
+    "tisr": "toa_incident_solar_radiation", "rsdt": "toa_incident_solar_radiation",
+    "olr": "outgoing_longwave_radiation", "rlut": "outgoing_longwave_radiation",
+    "hfss": "sensible_heat_flux", "hfls": "latent_heat_flux",
+    # ClimateBench's annual statistics
+    "dtr": "diurnal_temperature_range", "pr90": "precipitation_rate_90",
 }  # fmt: skip
 _LEVEL_ALIASES = {alias: name for name, (_, _, _, cmip) in _ATMOSPHERE.items() for alias in (cmip, cmip[0])} | {
     "z": "geopotential", "u": "u_component_of_wind", "v": "v_component_of_wind", "t": "temperature",
@@ -141,10 +151,10 @@ def variable(name: str) -> Variable:
         return VARIABLES[_ALIASES[name]]
     stem = name.rstrip("0123456789")
     digits, stem = name[len(stem) :], stem.removesuffix("_")
-    base = stem if stem in _ATMOSPHERE else _LEVEL_ALIASES.get(stem)
+    base = quantity(stem)
     if base and digits and 1 <= int(digits) <= 1100:
         return VARIABLES.get(f"{base}_{int(digits)}") or _on_level(base, int(digits))
-    if base or stem in _ATMOSPHERE:
+    if base:
         raise ValueError(
             f"{name!r} lives on pressure levels: expected a level in hPa behind the name, such as '{base}_500'"
         )
@@ -155,6 +165,11 @@ def variable(name: str) -> Variable:
     near = difflib.get_close_matches(name, [*VARIABLES, *_ALIASES], n=3)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see climax_lite.variables.VARIABLES"
     raise ValueError(f"unknown variable {name!r}: {hint}")
+
+
+def quantity(name: str) -> str | None:
+    """The quantity on pressure levels that a name without a level means (`ta`, `t`, `temperature`), or None."""
+    return name if name in _ATMOSPHERE else _LEVEL_ALIASES.get(name)
 
 
 def variables(names: Iterable[str]) -> tuple[Variable, ...]:

@@ -12,7 +12,7 @@ sys.path.insert(0, str(ROOT))
 
 from climax_lite.grid import Grid  # noqa: E402
 from tools.simulate.embed import conservative, overlap  # noqa: E402
-from tools.simulate.world import World  # noqa: E402
+from tools.simulate.world import World, find, names  # noqa: E402
 
 WORLDS = ROOT / "tools/simulate/worlds"
 
@@ -28,10 +28,14 @@ def test_world_files_are_valid(path):
     ("line", "says"),
     [
         ("truncaton = 31", r"unknown keys \['truncaton'\]; a world file may have"),
-        ("truncation = 85", r"truncation must be one of \[21, 31\], not 85"),
+        ("truncation = 85", r"truncation must be one of \[21, 31, 63\], not 85"),
         ("time_step_minutes = 50", "must divide the 360 minutes"),
         ("[sun]\nco2 = 1", r"unknown keys \['co2'\] in \[sun\]"),
         ("[sea]\nanomalies = 'imagined'", "'observed' or 'none', not 'imagined'"),
+        ("[sea]\nslab = true", "needs sea.q_flux, the name of a world with prescribed sea"),
+        ("scheme = 'echam'", r"scheme must be one of \['speedy', 'held-suarez'\], not 'echam'"),
+        ("[output]\nevery = '3h'", r"must be one of \['6h', 'day', 'month', 'year'\], not '3h'"),
+        ("[[haze]]\nplace = 'Europe'", r"unknown keys \['place'\] in \[haze\]"),
     ],
 )
 def test_a_wrong_world_file_gets_a_sentence(tmp_path, line, says):
@@ -44,6 +48,34 @@ def test_a_wrong_world_file_gets_a_sentence(tmp_path, line, says):
 def test_a_world_starts_on_the_first_of_january(tmp_path):
     with pytest.raises(ValueError, match="first of January"):
         World("w", "w", dt.date(1985, 6, 1), 1)
+
+
+def test_a_world_may_be_like_another(tmp_path):
+    (tmp_path / "a.toml").write_text(
+        "name = 'a'\ntitle = 'a'\nstart = 1985-01-01\nyears = 1\n[sun]\nco2_ppm = 284\ndiurnal_cycle = false\n"
+    )
+    (tmp_path / "b.toml").write_text("like = 'a'\nname = 'b'\n[sun]\nco2_ppm = 560\n")
+    world = World.read(tmp_path / "b.toml")
+    assert (world.name, world.title, world.sun.co2_ppm, world.sun.diurnal_cycle) == ("b", "a", 560, False)
+
+
+def test_an_unknown_world_gets_a_sentence():
+    with pytest.raises(ValueError, match=r"unknown world 'windi': expected a \.toml file or one of control, "):
+        find("windi")
+
+
+def test_worlds_come_after_those_that_they_need():
+    order = names()
+    assert set(order) == {p.stem for p in WORLDS.glob("*.toml")}
+    for name in order:
+        for other in find(name).needs:
+            assert order.index(other) < order.index(name)
+
+
+def test_the_calendar_of_a_scenario_is_stretched():
+    world = World("w", "w", dt.date(1905, 1, 1), 51, scenario_start=2015.0, scenario_pace=1.7)
+    assert world.scenario_year(dt.date(1904, 6, 1)) == 2015.0
+    assert world.scenario_year(dt.date(1955, 1, 1)) == pytest.approx(2015 + 50 * 1.7, abs=0.01)
 
 
 def gaussian() -> Grid:
@@ -99,19 +131,3 @@ class TestModel:
         lowest = t_surface * 0.95 ** (R_DRY * 0.0065 / GRAVITY)
         got = mean_sea_level_pressure(np.full(1, p_surface), np.full(1, lowest), 0.95, np.full(1, 1000.0))
         assert float(got[0]) == pytest.approx(101325, rel=1e-4)
-
-    def test_a_run_stopped_and_resumed_equals_the_unbroken_one(self, tmp_path):
-        from tools.simulate.atmosphere import Atmosphere
-        from tools.simulate.run import _restore, _save
-
-        world = World("t", "t", dt.date(1985, 1, 1), 1, spinup_days=2, truncation=21)
-        unbroken = Atmosphere.build(world)
-        unbroken.advance_a_day(world.first_day)
-        _save(unbroken, world.first_day + dt.timedelta(days=1), tmp_path / "state.npz")
-        expected = unbroken.advance_a_day(world.first_day + dt.timedelta(days=1))
-        resumed = Atmosphere.build(world)
-        day = _restore(resumed, tmp_path / "state.npz")
-        assert day == world.first_day + dt.timedelta(days=1)
-        got = resumed.advance_a_day(day)
-        for name, values in expected.items():
-            np.testing.assert_array_equal(got[name], values, err_msg=name)

@@ -1,6 +1,6 @@
 import pytest
 
-from climax_lite.variables import OFFICIAL_VARIABLES, VARIABLES, variable, variables
+from climax_lite.variables import OFFICIAL_VARIABLES, VARIABLES, quantity, variable, variables
 
 
 def test_the_48_stand_in_checkpoint_order():
@@ -57,3 +57,21 @@ def test_an_unknown_name_gets_a_sentence(name, says):
 def test_a_variable_given_twice_under_two_names_is_an_error():
     with pytest.raises(ValueError, match="geopotential_500 more than once"):
         variables(["z500", "t2m", "geopotential_500"])
+
+
+@pytest.mark.parametrize(
+    ("name", "means"),
+    [
+        ("ta", "temperature"),
+        ("z", "geopotential"),
+        ("specific_humidity", "specific_humidity"),
+        ("zg", None),
+        ("t2m", None),
+    ],
+)
+def test_the_quantity_behind_a_name_without_a_level(name, means):
+    assert quantity(name) == means
+
+
+def test_annual_statistics_of_climatebench():
+    assert [variable(n).name for n in ("dtr", "pr90")] == ["diurnal_temperature_range", "precipitation_rate_90"]

@@ -64,6 +64,7 @@ def attend(function: Any) -> Verdict:
         (mix(torch.softmax(s / D**0.5, 1)), "Your weights sum to one over the places, not over the variables.", "Which axis of (B, L, V) holds the variables?"),
         (mix(torch.softmax(s / D**0.5, 0)), "Your weights sum to one over the batch: samples look at one another.", "Which axis of (B, L, V) holds the variables?"),
         (mix(torch.softmax(s / D**0.5, 2), k), "You mixed the keys; the values were not used.", "Keys decide how much, values are what is passed on."),
+        (mix(torch.softmax(s / D**0.5, 2)) / V, "You took the mean over the variables, where the values are summed.", "The weights sum to one already."),
         (mix(s / D**0.5), "Your weights are the scores themselves, without a softmax.", "Weights are positive and sum to one."),
         (v.mean(2), "You took the plain mean of the values: query and keys were not used.", "How well does each key fit the query?"),
     ]  # fmt: skip
@@ -106,14 +107,29 @@ def _module(seed: int = 3) -> SimpleNamespace:
                            in_proj_bias=_random(3 * D, seed=seed + 4), out_proj=out, num_heads=N)  # fmt: skip
 
 
-def _aggregate(x: Tensor, agg: Any, order=(0, 1, 2), bias=1.0, query=True, out=True, scale=None, heads=None) -> Tensor:
+def _aggregate(
+    x: Tensor,
+    agg: Any,
+    order=(0, 1, 2),
+    bias=1.0,
+    query=True,
+    values=True,
+    transposed=False,
+    out=True,
+    scale=None,
+    heads=None,
+) -> Tensor:
     """Aggregation, with each usual mistake as a switch."""
     w, b = agg.in_proj_weight.chunk(3), (bias * agg.in_proj_bias).chunk(3)
+    if transposed:
+        w = tuple(matrix.T for matrix in w)
     n = heads or agg.num_heads
     d = D // n
     iq, ik, iv = order
     q = (w[iq] @ agg.query + b[iq] if query else agg.query).reshape(n, d)
     k, v = ((x @ w[i].T + b[i]).unflatten(-1, (n, d)) for i in (ik, iv))
+    if not values:
+        v = x.unflatten(-1, (n, d))
     a = torch.softmax(torch.einsum("nd,blvnd->blnv", q, k) / (scale or d) ** 0.5, -1)
     mixed = torch.einsum("blnv,blvnd->blnd", a, v).flatten(2)
     return (agg.out_proj(mixed) if out else mixed).detach()
@@ -132,6 +148,8 @@ def aggregate(function: Any) -> Verdict:
         (_aggregate(x, agg, out=False), "The output projection is missing.", "agg.out_proj mixes the heads, as the last step."),
         (_aggregate(x, agg, bias=0.0), "The biases of the input projections are missing.", "agg.in_proj_bias has three parts, as the weight has."),
         (_aggregate(x, agg, query=False), "The query is used as it is, without its projection.", "Three projections: of the query, of the keys, of the values."),
+        (_aggregate(x, agg, values=False), "The tokens are mixed as they are: the values are not projected.", "Three projections: of the query, of the keys, of the values."),
+        (_aggregate(x, agg, transposed=True), "The weights of the projections are transposed.", "W x on the last axis is linear(x, w), or x @ w.T."),
         (_aggregate(x, agg, order=(0, 2, 1)), "Keys and values are the wrong way round.", "The order in in_proj_weight is query, key, value."),
         (_aggregate(x, agg, order=(1, 0, 2)), "Query and keys are the wrong way round.", "The order in in_proj_weight is query, key, value."),
         (_aggregate(x, agg, scale=D), "You divided by √D; a head compares only d = D / N numbers.", "How many products are in one score?"),

@@ -102,7 +102,7 @@ def self_attention(function: Any) -> Verdict:
     def joined(heads_out: Tensor) -> Tensor:
         return rearrange(heads_out, "b n l d -> b l (n d)")
 
-    ours = "b l (three n d) -> three b n l d"
+    ours, flat = "b l (three n d) -> three b n l d", "b l (three n d) -> three b l n d"
     whole = qkv(x).chunk(3, -1)
     mixed = F.scaled_dot_product_attention(*(t.reshape(2, heads, 5, -1) for t in whole))
     expected = made(ours)
@@ -135,6 +135,10 @@ def self_attention(function: Any) -> Verdict:
                 proj(rearrange(made("b l (three d n) -> three b n l d"), "b n l d -> b l (d n)")),
             ],
             "D splits into (N, d), in this order.",
+        ),
+        "You attended between heads, not between patches.": (
+            proj(F.scaled_dot_product_attention(*rearrange(qkv(x), flat, three=3, n=heads)).reshape(2, 5, size)),
+            "Attention works along the last dimension but one. In (B, L, N, d) that is N: put N before L.",
         ),
         "Queries, keys and values have changed places.": (
             [proj(joined(made(ours, order=o))) for o in ((1, 0, 2), (0, 2, 1), (2, 1, 0), (1, 2, 0), (2, 0, 1))],
@@ -244,7 +248,7 @@ def sincos_2d(function: Any) -> Verdict:
         ),
         "The frequencies fall too fast or too slowly: the exponent is m / n, with n = D / 4.": (
             [made(column, row, 10000.0 ** -(m * f)) for f in (0.25, 0.5, 2, 4)],
-            "The last frequency is a little above 1 / 10 000.",
+            "The last frequency is 10000^(−(n − 1) / n).",
         ),
         "The frequencies reach 1 / 10 000 itself: an endpoint too many.": (
             made(column, row, 10000.0 ** -np.linspace(0, 1, size // 4)),
@@ -328,13 +332,16 @@ def drop_path(function: Any) -> Verdict:
             torch.manual_seed(0)
             return _tensor(attempt(function, *args))
 
-    answer = run(branch, rate, True)
+    given = branch.clone()
+    answer = run(given, rate, True)
     if (
         fault := _fault(answer, {}, (batch, 3, 2), "The branch keeps its shape; skipped samples are zero.")
     ) is not None:
         return fault
     if (fault := _dropped(answer / branch, rate)) is not None:
         return fault
+    if not torch.equal(given, branch):
+        return wrong("You changed the branch that was handed in.", "Make a new tensor: multiply the branch by a mask.")
     for calm in (run(branch, rate, False), run(branch, 0.0, True)):
         if not _near(calm, branch):
             return wrong(

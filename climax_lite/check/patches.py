@@ -178,7 +178,7 @@ def block_cost(function: Any) -> Verdict:
     named = {
         linear: ("You left out the two products over pairs of tokens.", "The last two rows of the table grow with L²."),
         linear + pairs: ("One of the two products over pairs is missing.", "Scores, and the sum that they weight: each is L²·D."),
-        2 * cost: ("You counted additions on their own.", "A multiply-add is one here; FLOPs are twice as many."),
+        2 * cost: ("You counted multiplications and additions separately.", "A multiply-add is one here; FLOPs are twice as many."),
         linear / 12 * 4 + 2 * pairs: ("The MLP is missing.", "Its two matrices have 4·D² numbers each."),
         linear / 12 * 8 + 2 * pairs: ("Half of the MLP is missing: it has two matrices.", "D to 4·D, and back."),
         linear / 12 * 10 + 2 * pairs: ("Queries, keys and values are three projections, not one.", "Each is a matrix of D × D."),
@@ -260,6 +260,9 @@ def token_of(function: Any) -> Verdict:
         found = float(attempt(function, *place))
         if found != expected:
             sentence, help_ = cairo.get(int(found), ("", hint)) if place == cases[0][1] else ("", hint)
+            # Two mistakes give the same number for Cairo, and different ones for Wellington.
+            if int(found) == 163 and place == cases[0][1] and float(attempt(function, *cases[1][1])) == 4 * 16 + 15:
+                sentence, help_ = "You multiplied the row of patches by H / p.", "How many patches lie in one row?"
             return wrong(sentence or f"For {what}, expected token {expected}, got {found:g}.", help_)
     return right("Right: every place on Earth has its token.")
 

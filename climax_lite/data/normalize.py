@@ -281,7 +281,7 @@ class Statistics:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a `.npz`; it appears whole or not at all."""
-        header = {
+        header: dict[str, Any] = {
             "format": FORMAT,
             "variables": self.variables,
             "period": self.period,
@@ -297,7 +297,7 @@ class Statistics:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.{os.getpid()}.part.npz")
-        np.savez(part, header=np.array(json.dumps(header)), **arrays)
+        np.savez(part, allow_pickle=False, header=np.array(json.dumps(header)), **arrays)
         os.replace(part, path)
 
     @classmethod

@@ -31,7 +31,8 @@ class Source:
         name: what `open` takes.
         title: one line for a human.
         role: what it stands for: `reanalysis`, `climate model`, `scenario`, `fine`.
-        splits: first and last day of each split, with gaps of at least six weeks: the longest lead time plus averaging window.
+        splits: first and last day of each split, with gaps of at least six weeks: the longest lead time plus averaging window. A climate
+            model is there to learn from: its year is all training, and scores come from the reference world.
         simulated: True for the project's own simulated worlds, which are neither ERA5 nor CMIP6.
     """
 
@@ -44,7 +45,7 @@ class Source:
     @property
     def files(self) -> tuple[str, ...]:
         """Its files in the registry, in order of time."""
-        return tuple(f for f in _registry() if f.startswith(f"{self.name}/"))
+        return tuple(f for f in _registry() if f.startswith(f"{self.name}/") and f.endswith(packed.SUFFIX))
 
 
 SOURCES: dict[str, Source] = {
@@ -56,15 +57,50 @@ SOURCES: dict[str, Source] = {
             "reanalysis",
             {"train": ("1985-01-01", "1985-12-31"), "test": ("1986-02-15", "1986-12-31")},
         ),
+        Source(
+            "windy",
+            "A model world with little friction: SPEEDY at T21, no diurnal cycle, climatological sea, 12-hourly, 32 × 64 Gaussian",
+            "climate model",
+            {"train": ("2001-01-01", "2001-12-31")},
+        ),
+        Source(
+            "sunny",
+            "A model world with few and thin clouds: SPEEDY at T21, the sea of 2005 and 1 K, 12-hourly, 32 × 64 Gaussian",
+            "climate model",
+            {"train": ("2005-01-01", "2005-12-31")},
+        ),
+        Source(
+            "rainy",
+            "A model world with eager rain: SPEEDY at T31, the sea of 1997, 12-hourly, 48 × 96 Gaussian",
+            "climate model",
+            {"train": ("1997-01-01", "1997-12-31")},
+        ),
+        Source(
+            "smooth",
+            "A model world with lame storms: SPEEDY at T31, strong diffusion and drag, a cool sea, 12-hourly, 48 × 96 Gaussian",
+            "climate model",
+            {"train": ("2001-01-01", "2001-12-31")},
+        ),
+        Source(
+            "dry",
+            "The idealised world of Held and Suarez at T31: no water, no mountains, no seasons, 12-hourly, 48 × 96 Gaussian",
+            "climate model",
+            {"train": ("2001-01-01", "2001-12-31")},
+        ),
     )
 }
 
 
-def open(name: str, variables: Iterable[str] | None = None) -> xr.Dataset:
+def open(name: str | os.PathLike[str], variables: Iterable[str] | None = None) -> xr.Dataset:
     """Open a dataset by name, lazily, with checked names, units and coordinates.
 
     Args:
-        name: a key of `SOURCES`, such as `reference`.
+        name: one of
+
+            - a key of `SOURCES`, such as `reference`: the embedded worlds;
+            - `generated:reference`: all years of a world that `make data` has made, on its own grid;
+            - `weatherbench2`, `weatherbench2-climatology`: ERA5 from object storage, which needs a network;
+            - the path of a file or folder of NetCDF, zarr, GRIB or packed files: your own data, or what `climax-lite data get` wrote.
         variables: names or aliases of the variables to keep, in that order; all of them by default.
 
     Returns:
@@ -74,9 +110,34 @@ def open(name: str, variables: Iterable[str] | None = None) -> xr.Dataset:
     Raises:
         ValueError: for an unknown source or variable, a damaged file, or no network where one is needed.
     """
-    if name not in SOURCES:
-        raise ValueError(f"unknown dataset {name!r}: expected one of {', '.join(SOURCES)}")
-    ds = packed.open_files([_local(f) for f in SOURCES[name].files])
+    if name in SOURCES:
+        return _embedded(SOURCES[str(name)], variables)
+    from . import archives
+
+    remote = {
+        "weatherbench2": archives.open_weatherbench2,
+        "weatherbench2-climatology": archives.open_weatherbench2_climatology,
+    }
+    if name in remote:
+        return remote[str(name)](variables=variables)
+    kind, colon, world = os.fspath(name).partition(":")
+    if kind == "generated" and colon:
+        folder = (data_folder() or Path("data")) / "generated" / world
+        if not folder.is_dir():
+            raise ValueError(
+                f"{folder} does not exist: make it with 'make data WORLD={world}', or open an embedded world"
+            )
+        return archives.open_folder(folder, variables)
+    if Path(name).exists() or os.sep in os.fspath(name):
+        return archives.open_folder(name, variables)
+    known = ", ".join([*SOURCES, *remote])
+    raise ValueError(
+        f"unknown dataset {str(name)!r}: expected one of {known}, generated:WORLD, or the path of a file or folder"
+    )
+
+
+def _embedded(source: Source, variables: Iterable[str] | None) -> xr.Dataset:
+    ds = packed.open_files([_local(f) for f in source.files])
     ds["lattitude"] = (
         ("lat", "lon"),
         np.broadcast_to(ds.lat.values[:, None].astype("float32"), (ds.sizes["lat"], ds.sizes["lon"])),

@@ -25,13 +25,17 @@ def interleaved(query, keys, num_heads):
     return head_weights(q.flatten(-2), k.flatten(-2), num_heads)
 
 
-def aggregate(tokens, agg, order="qkv", bias=True, out=True, project=True, heads=None, scale=None):
+def aggregate(
+    tokens, agg, order="qkv", bias=True, out=True, project=True, heads=None, scale=None, values=True, turned=False
+):
     weight = dict(zip(order, agg.in_proj_weight.chunk(3), strict=True))
+    if turned:
+        weight = {letter: w.T for letter, w in weight.items()}
     b = dict(zip(order, (agg.in_proj_bias * bias).chunk(3), strict=True))
     n = heads or agg.num_heads
     q = F.linear(agg.query, weight["q"], b["q"]) if project else agg.query
     a = head_weights(q, F.linear(tokens, weight["k"], b["k"]), n, scale)
-    v = F.linear(tokens, weight["v"], b["v"]).unflatten(-1, (n, -1))
+    v = (F.linear(tokens, weight["v"], b["v"]) if values else tokens).unflatten(-1, (n, -1))
     mixed = torch.einsum("blnv,blvnd->blnd", a, v).flatten(2)
     return agg.out_proj(mixed) if out else mixed
 
@@ -83,6 +87,7 @@ WRONG = [
     ("attend", lambda q, k, v: attend(q, k, k), "mixed the keys"),
     ("attend", lambda q, k, v: ((k @ q / len(q) ** 0.5)[..., None] * v).sum(2), "without a softmax"),
     ("attend", lambda q, k, v: v.mean(2), "plain mean"),
+    ("attend", lambda q, k, v: attend(q, k, v) / v.shape[2], "mean over the variables"),
     ("attend", lambda q, k, v: torch.softmax(k @ q / len(q) ** 0.5, -1), "one number for each variable"),
     ("attend", lambda q, k, v: v, "shape (2, 3, 8), got (2, 3, 5, 8)"),
     ("attend", lambda q, k, v: attend(-q, k, v), "differs on random tokens"),
@@ -100,6 +105,8 @@ WRONG = [
     ("aggregate", lambda x, m: aggregate(x, m, order="kqv"), "Query and keys"),
     ("aggregate", lambda x, m: aggregate(x, m, scale=8), "divided by √D"),
     ("aggregate", lambda x, m: aggregate(x, m, heads=1), "one head"),
+    ("aggregate", lambda x, m: aggregate(x, m, values=False), "values are not projected"),
+    ("aggregate", lambda x, m: aggregate(x, m, turned=True), "transposed"),
     ("aggregate", lambda x, m: x.mean(2), "not the aggregation"),
     ("masked_weights", lambda s, p: torch.softmax(s, -1), "mask does nothing"),
     ("masked_weights", lambda s, p: torch.softmax(s, -1) * on(p), "no longer sum to one"),

@@ -97,6 +97,18 @@ def dropped(x, rate, training, shape=None, scale=None, keep=None):
     return x * mask * (1 / (1 - rate) if scale is None else scale(rate))
 
 
+def between_heads(x, qkv, proj, n):
+    q, k, v = qkv(x).unflatten(-1, (3, n, -1)).unbind(2)
+    return proj(F.scaled_dot_product_attention(q, k, v).flatten(2))
+
+
+def zeros_written(x, rate, training):
+    if training and rate > 0:
+        x[torch.rand(len(x)) < rate] = 0
+        x /= 1 - rate
+    return x
+
+
 SOLUTIONS = {
     "attention": attend,
     "self_attention": heads,
@@ -128,6 +140,7 @@ WRONG = [
     ("self_attention", lambda x, a, p, n: heads(x, a, p, n, "b l (n three d) -> three b n l d"), "head first"),
     ("self_attention", lambda x, a, p, n: heads(x, a, p, n, "b l (three d n) -> three b n l d"), "every N-th"),
     ("self_attention", lambda x, a, p, n: heads(x, a, p, n, order=(0, 2, 1)), "changed places"),
+    ("self_attention", between_heads, "between heads"),
     ("self_attention", torn, "somewhere patches are mixed"),
     ("self_attention", lambda x, a, p, n: x, "not that of N heads"),
     ("block", post_norm, "post-norm"),
@@ -147,6 +160,7 @@ WRONG = [
     ("sincos_2d", lambda d, r, c: sincos(d, r, c, mix=True), "alternate"),
     ("sincos_2d", by_columns, "column by column"),
     ("sincos_2d", lambda d, r, c: sincos(d, r, c, power=2), "exponent is m / n"),
+    ("sincos_2d", lambda d, r, c: sincos(d, r, c, power=0.5), "10000^(−(n − 1) / n)"),
     ("sincos_2d", lambda d, r, c: sincos(d, r, c, power=-1), "minus sign"),
     ("sincos_2d", lambda d, r, c: sincos(d, r, c, power=(d // 4) / (d // 4 - 1)), "endpoint"),
     ("sincos_2d", lambda d, r, c: sincos(d, r, c, count=1), "from 1"),
@@ -165,6 +179,7 @@ WRONG = [
     ("drop_path", lambda x, r, t: dropped(x, r, t, scale=lambda r: 1.0), "not scaled up"),
     ("drop_path", lambda x, r, t: dropped(x, r, t, scale=lambda r: 1 / r), "scaled by 4.00"),
     ("drop_path", lambda x, r, t: dropped(x, r, t, keep=lambda r: r), "about 75%"),
+    ("drop_path", zeros_written, "changed the branch that was handed in"),
     ("drop_path", lambda x, r, t: dropped(x, r, True), "In evaluation"),
     ("drop_path", lambda x, r, t: x if t is False else x * (torch.rand(len(x), 1, 1) < 0.5), "you dropped"),
 ]  # fmt: skip

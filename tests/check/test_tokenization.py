@@ -18,11 +18,13 @@ def variable_ids(names, known):
     return torch.tensor([known.index(n) for n in names])
 
 
-def loop(x, convolutions, embedding, ids, weights=None, rows=None, bias=True):
+def loop(x, convolutions, embedding, ids, weights=None, rows=None, bias=True, reshape=False, channel_of_id=False):
     """Tokens by a loop; `weights` and `rows` replace the ids of convolutions and embeddings."""
     out = []
     for v, k in enumerate(ids):
-        token = convolutions[weights[v] if weights else k](x[:, v : v + 1]).flatten(2).transpose(1, 2)
+        c = k if channel_of_id else v
+        token = convolutions[weights[v] if weights else k](x[:, c : c + 1])
+        token = token.reshape(2, 6, 3) if reshape else token.flatten(2).transpose(1, 2)
         if not bias:
             token = token - convolutions[k].bias
         out.append(token + embedding[rows[v] if rows else k])
@@ -107,7 +109,9 @@ WRONG = [
     ("tokens_by_loop", lambda x, c, e, ids: loop(x, c, e, ids).sum(2), "summed away"),
     ("tokens_by_loop", lambda x, c, e, ids: list(loop(x, c, e, ids).unbind(2)), "list of tensors"),
     ("tokens_by_loop", lambda x, c, e, ids: loop(x, c, e, ids).unflatten(1, (2, 3)).transpose(1, 2).flatten(1, 2), "column by column"),
-    ("tokens_by_loop", lambda x, c, e, ids: torch.stack([t.transpose(1, 2).reshape(2, 6, 3) for t in loop(x, c, e, ids).unbind(2)], 2), "reshape has mixed"),
+    ("tokens_by_loop", lambda x, c, e, ids: loop(x, c, e, ids, channel_of_id=True), "took channel k of x"),
+    ("tokens_by_loop", lambda x, c, e, ids: loop(x, c, e, ids, reshape=True), "A reshape has mixed places"),
+    ("tokens_by_loop", lambda x, c, e, ids: torch.stack([t.transpose(1, 2).reshape(2, 6, 3) for t in loop(x, c, e, ids).unbind(2)], 2), "reshape at the end"),
     ("tokens_by_loop", lambda x, c, e, ids: 2 * loop(x, c, e, ids), "not the tokens"),
     ("variable_tokenizer", tokenizer(lambda s, q, i: product(s, q, torch.arange(3)) + s.bias[:3] + s.embedding[:3]), "first rows of every parameter"),
     ("variable_tokenizer", tokenizer(lambda s, q, i: product(s, q, i) + s.embedding[i]), "bias is missing"),
@@ -136,7 +140,11 @@ WRONG = [
     ("add_variable", lambda old: VariableTokenizer(5, 2, 3), "Expected 6 variables, got 5"),
     ("add_variable", forgetful, "have changed"),
     ("add_variable", lambda old: add_variable(old, init=lambda w: w.copy_(old.weight[2])), "copy of an old"),
-    ("add_variable", lambda old: add_variable(old, init=nn.init.zeros_), "about 0.02 wide"),
+    ("add_variable", lambda old: add_variable(old, init=nn.init.zeros_), "should be random"),
+    ("add_variable", lambda old: add_variable(old, init=nn.init.normal_), "not 0.02"),
+    ("add_variable", lambda old: add_variable(old, init=lambda w: nn.init.normal_(w, std=0.02**0.5)), "standard deviation 0.14"),
+    ("add_variable", lambda old: add_variable(old, init=lambda w: w.fill_(1e30)), "whatever was in memory"),
+    ("add_variable", lambda old: add_variable(old).requires_grad_(False), "cannot learn"),
     ("add_variable", lambda old: add_variable(old, init=lambda w: w.fill_(float("nan"))), "whatever was in memory"),
     ("add_variable", lambda old: add_variable(old, zero=False), "should be zero"),
     ("add_variable", sharing, "share their memory"),

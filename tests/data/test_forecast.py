@@ -180,9 +180,11 @@ class TestFiles:
         def dies(*_):
             raise KeyboardInterrupt
 
-        with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
-            m.setattr(forecast, "_fill", dies)
+        whole = forecast._fill
+        monkeypatch.setattr(forecast, "_fill", dies)
+        with pytest.raises(KeyboardInterrupt):
             Record.of(toy(), "toy", tmp_path / "r")
+        monkeypatch.setattr(forecast, "_fill", whole)
         assert not (tmp_path / "r" / "about.json").exists()
         np.testing.assert_array_equal(Record.of(toy(), "toy", tmp_path / "r").values, Record.of(toy()).values)
 

@@ -1,4 +1,4 @@
-"""Regrid a year of a generated world and pack it into `data/`, with its line in the registry."""
+"""Check a generated world and pack a part of it into `data/`, with its line in the registry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from climax_lite.data.sources import REGISTRY
 from climax_lite.grid import Grid
 from climax_lite.variables import variable
 
-from .world import World
+from . import checks
+from .run import STATISTICS, open_run
+from .world import World, find
 
 FREEZING = 271.35  # K, of sea water
 DATA = Path(__file__).parents[2] / "data"
@@ -37,41 +39,130 @@ def conservative(x: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
     return np.einsum("ij,...jk,lk->...il", lat, x, lon, optimize=True)
 
 
+def check(world: World, folder: Path, year: int | None = None) -> str:
+    """All checks of a run (of one year of it); returns its drift in words.
+
+    Raises:
+        checks.Refused: naming what is out of bounds, where and by how much.
+    """
+    ds = open_run(folder) if year is None else open_run(folder, str(year), str(year))
+    drifts = checks.finished(world, ds, checks.read_log(folder / "log.csv"))
+    words = [f"{name} {change:+.3g} {checks.DRIFT[name][1]} a year" for name, change in drifts.items()]
+    return "drift: " + (", ".join(words) or "not measured, since the run is shorter than 15 months")
+
+
 def embed(world: World, folder: Path, year: int) -> str:
-    """Write `data/<world>/<year>.cxp` and its checksum; refuses to overwrite a file, since history would keep both."""
+    """Check a year, write `data/<world>/<year>.cxp` and its checksum; refuses to overwrite a file, since history would keep both."""
     path = DATA / world.name / f"{year}{packed.SUFFIX}"
     if path.exists():
         raise FileExistsError(
             f"{path} exists; a committed data file is never rewritten. Remove it first if it was never committed."
         )
+    drift = check(world, folder, year)
+    out = part(world, open_run(folder, f"{year - 1}-12", str(year)), year)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    packed.write(path, out, world.embedded.noise, world.embedded.default_noise)
+    register(path)
+    return f"{path.relative_to(DATA)} {path.stat().st_size / 1e6:.2f} MB; {drift}"
+
+
+def part(world: World, ds: xr.Dataset, year: int) -> xr.Dataset:
+    """What of a year is embedded: the times, variables and grid that the world file names, still unpacked."""
+    kept = world.embedded
     first, last = np.datetime64(f"{year}-01-01"), np.datetime64(f"{year + 1}-01-01")
-    files = sorted(folder.glob(f"{year - 1}-12.nc")) + sorted(folder.glob(f"{year}-*.nc"))
-    ds = xr.open_mfdataset(
-        files, combine="nested", concat_dim="time", data_vars="minimal", coords="minimal", compat="override"
-    )
-    ds = ds.sel(time=(ds.time >= first) & (ds.time < last))
-    expected = int((last - first) / np.timedelta64(6, "h"))
+    hours = (ds.time.values - first) / np.timedelta64(1, "h")
+    ds = ds.sel(time=(ds.time >= first) & (ds.time < last) & (hours % kept.hours == 0))
+    expected = int((last - first) / np.timedelta64(kept.hours, "h"))
     if ds.sizes["time"] != expected:
         raise ValueError(
-            f"expected {expected} six-hourly times in {year}, got {ds.sizes['time']}: run the world further first"
+            f"expected {expected} times {kept.hours} hours apart in {year}, got {ds.sizes['time']}: run the world further first"
         )
-    source, target = Grid.from_dataset(ds), Grid.regular(*world.embedded.grid)
+    source = Grid.from_dataset(ds)
+    target = Grid.regular(*kept.grid) if kept.grid else source
     out = xr.Dataset(
         coords={"time": ds.time, "lat": target.lat, "lon": target.lon},
         attrs={"title": world.title, "world": ds.attrs["world"]},
     )
-    # Where there is ice or land, SPEEDY's boundary field goes on down to 236 K; under ice the sea is at its freezing point.
-    ds["sea_surface_temperature"] = np.maximum(ds["sea_surface_temperature"], FREEZING)
-    for name in world.embedded.variables:
-        out[variable(name).name] = (
-            ds[name].dims,
-            conservative(ds[name].values.astype("float64"), source, target).astype("float32"),
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    packed.write(path, out, world.embedded.noise, world.embedded.default_noise)
-    key, checksum = path.relative_to(DATA).as_posix(), pooch.file_hash(str(path))
-    lines = (
-        [line for line in REGISTRY.read_text().splitlines() if line.split()[:1] != [key]] if REGISTRY.exists() else []
+    for name in kept.variables:
+        x = ds[name].values
+        if name == "sea_surface_temperature":
+            # Where there is ice or land, SPEEDY's boundary field goes on down to 236 K; under ice the sea is at its freezing point.
+            x = np.maximum(x, FREEZING)
+        if kept.grid:
+            x = conservative(x.astype("float64"), source, target).astype("float32")
+        out[variable(name).name] = (ds[name].dims, x)
+    return out
+
+
+SCENARIOS = {
+    "piControl": ("slab",), "historical": ("hist",), "hist-GHG": ("hist-ghg",), "hist-aer": ("hist-aer",), "ssp126": ("ssp126",),
+    "ssp245": ("ssp245", "ssp245-2", "ssp245-3"), "ssp370": ("ssp370",), "ssp585": ("ssp585",),
+}  # fmt: skip
+"""Experiments of `data/scenarios` → the worlds that are their members."""
+
+
+def embed_scenarios(generated: Path) -> str:
+    """Write `data/scenarios/<experiment>.nc` for every experiment, all or none: a run that has not finished is an error that names it."""
+    done = {}
+    for experiment, members in SCENARIOS.items():
+        runs = []
+        for name in members:
+            world = find(name)
+            found = sorted((generated / name).glob("[0-9][0-9][0-9][0-9].nc"))
+            if len(found) < world.years:
+                raise ValueError(
+                    f"{name}: {len(found)} of {world.years} years have run: 'python -m tools.simulate run {name}' goes on with it"
+                )
+            ds = open_run(generated / name).load()
+            checks.finished(world, ds, checks.read_log(generated / name / "log.csv"))
+            runs.append(ds)
+        done[experiment] = scenario(experiment, runs)
+    lines = []
+    for experiment, ds in done.items():
+        path = DATA / "scenarios" / f"{experiment}.nc"
+        if path.exists():
+            raise FileExistsError(f"{path} exists; a committed data file is never rewritten")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        ds.to_netcdf(path, encoding={name: _rounding(v) for name, v in ds.data_vars.items()})
+        register(path)
+        lines.append(f"{path.relative_to(DATA)} {path.stat().st_size / 1e6:.2f} MB")
+    return "\n".join(lines)
+
+
+def scenario(experiment: str, runs: list[xr.Dataset]) -> xr.Dataset:
+    """One experiment, (member, time, lat, lon), on the regular 32 x 64 grid; `time` is the year of the run's own clock."""
+    source, target = Grid.from_dataset(runs[0]), Grid.regular(32, 64)
+    years = runs[0].time.dt.year.values
+    out = xr.Dataset(
+        coords={"member": np.arange(1, len(runs) + 1), "time": years, "lat": target.lat, "lon": target.lon},
+        attrs={"title": runs[0].attrs["title"], "experiment": experiment, "world": runs[0].attrs["world"]},
     )
+    out["time"].attrs = {"long_name": "year of the simulation"}
+    for name in ("tas", "diurnal_temperature_range", "pr", "pr90"):
+        x = np.stack([conservative(ds[name].values.astype("float64"), source, target) for ds in runs])
+        units, long_name = STATISTICS[name]
+        out[name] = (("member", "time", "lat", "lon"), x.astype("float32"), {"units": units, "long_name": long_name})
+    dimming = conservative(runs[0].dimming.values.astype("float64"), source, target).astype("float32")
+    words = {"units": "1", "long_name": "fraction of insolation that the haze takes"}
+    out["dimming"] = (("time", "lat", "lon"), dimming, words)
+    out["CO2"] = (("time",), runs[0].co2.values, {"units": "ppm", "long_name": "concentration of carbon dioxide"})
+    words = {"units": "year", "long_name": "year of the forcing, which is compressed in time"}
+    out = out.assign_coords(scenario_year=(("time",), runs[0].scenario_year.values, words))
+    return out
+
+
+def _rounding(v: xr.DataArray) -> dict:
+    """Integers of a tenth of the deviation from year to year: less than 3 % of it is lost."""
+    if "lat" not in v.dims:
+        return {}
+    step = 1e-4 if v.name == "dimming" else 0.1 * float(v.diff("time").std() / np.sqrt(2))
+    return {
+        "dtype": "int16", "scale_factor": step, "add_offset": float(v.mean()), "zlib": True, "complevel": 9, "shuffle": True,
+    }  # fmt: skip
+
+
+def register(path: Path) -> None:
+    """Put a file and its SHA-256 into the registry."""
+    key, checksum = path.relative_to(DATA).as_posix(), pooch.file_hash(str(path))
+    lines = [line for line in REGISTRY.read_text().splitlines() if line.split()[:1] != [key]]
     REGISTRY.write_text("\n".join(sorted([*lines, f"{key} sha256:{checksum}"])) + "\n")
-    return f"{key} {path.stat().st_size / 1e6:.2f} MB sha256:{checksum}"

@@ -63,3 +63,14 @@ def mean_sea_level_pressure(surface_pressure, temperature_lowest, sigma_lowest, 
     x = GRAVITY * z / (R_DRY * t_start)
     y = lapse * z / t_start
     return surface_pressure * jnp.exp(x * (1.0 - y / 2.0 + y * y / 3.0))
+
+
+def relative_humidity(specific_humidity, temperature, level_hpa):
+    """Relative humidity (%) over water, from specific humidity (kg kg-1), temperature (K) and pressure (hPa).
+
+    Saturation after Bolton (1980, equation 10): 6.112 exp(17.67 t / (t + 243.5)) hPa with t in degrees Celsius. Cut at 100.
+    """
+    t = temperature - 273.15
+    saturation = 6.112 * jnp.exp(17.67 * t / (t + 243.5))
+    vapour = specific_humidity * level_hpa / (0.622 + 0.378 * specific_humidity)
+    return jnp.clip(100.0 * vapour / saturation, 0.0, 100.0)

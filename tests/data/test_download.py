@@ -1,0 +1,294 @@
+"""The download command: whole or not at all, resumable, and a sentence for everything that can go wrong."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+import zipfile
+from collections import namedtuple
+
+import numpy as np
+import pytest
+import xarray as xr
+
+pytest.importorskip("zarr")
+pytest.importorskip("dask")
+pytest.importorskip("jsonargparse")
+from climax_lite import cli
+from climax_lite.data import archives, download
+
+from . import archive_fakes as fakes
+
+NAMES = ["geopotential_500", "2m_temperature", "land_sea_mask"]
+
+
+@pytest.fixture(scope="module")
+def era5(tmp_path_factory):
+    path = tmp_path_factory.mktemp("archive") / "era5.zarr"
+    fakes.weatherbench2(path)
+    return path
+
+
+@pytest.fixture
+def ds(era5):
+    return archives.open_weatherbench2(era5, NAMES)  # 52 times
+
+
+def same(out, ds):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        xr.testing.assert_identical(xr.open_zarr(out, chunks=None).load(), ds.load())
+
+
+class TestStore:
+    def test_what_is_written_is_what_is_read(self, ds, tmp_path, capsys):
+        download.write_store(ds, tmp_path / "out.zarr", block=10)
+        same(tmp_path / "out.zarr", ds)
+        assert os.listdir(tmp_path) == ["out.zarr"]
+        # two variables that change, 52 times, 32 points, 4 bytes
+        assert "3 variables at 52 times: 13.3 kB before compression, 6 blocks" in capsys.readouterr().out
+        assert xr.open_zarr(tmp_path / "out.zarr")["2m_temperature"].chunks[0] == (10, 10, 10, 10, 10, 2)
+
+    def test_blocks_are_whole_chunks_of_the_source(self, ds):
+        assert ds["2m_temperature"].chunks[0][0] == 50
+        assert download._block(ds["2m_temperature"], 120) == 52  # two chunks of 50 fit, and the record is shorter
+        assert download._block(ds["2m_temperature"], 7) == 50  # one that is too large is still read once
+
+    def test_a_failure_is_tried_again_then_kept_and_resumed(self, ds, tmp_path, monkeypatch):
+        monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
+        load, failures = xr.Dataset.load, []
+
+        def flaky(self, *args, **kwargs):
+            if "2m_temperature" in self and self.time.values[0] == ds.time.values[20]:
+                failures.append(1)
+                raise ConnectionError("reset by peer")
+            return load(self, *args, **kwargs)
+
+        monkeypatch.setattr(xr.Dataset, "load", flaky)
+        with pytest.raises(
+            ValueError, match=r"failed 4 times \(ConnectionError: reset by peer\).*same command goes on"
+        ):
+            download.write_store(ds, tmp_path / "out.zarr", block=10, workers=1)
+        assert len(failures) == 4
+        monkeypatch.undo()
+        done = json.loads((tmp_path / "out.zarr.part.json").read_text())["done"]
+        assert {0, 10} <= set(done) < set(range(0, 52, 10))
+        written = []
+        write = download._write_block
+        monkeypatch.setattr(download, "_write_block", lambda d, p, s: (written.append(s.start), write(d, p, s)))
+        download.write_store(ds, tmp_path / "out.zarr", block=10)
+        assert set(written) == set(range(0, 52, 10)) - set(done)
+        same(tmp_path / "out.zarr", ds)
+
+    def test_a_full_disk_on_the_way(self, ds, tmp_path, monkeypatch):
+        def full(*args):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as m:
+            m.setattr(download, "_write_block", full)
+            with pytest.raises(ValueError, match=r"the disk is full: make room; .*out.zarr.part is kept"):
+                download.write_store(ds, tmp_path / "out.zarr")
+        download.write_store(ds, tmp_path / "out.zarr")
+        same(tmp_path / "out.zarr", ds)
+
+    def test_a_disk_that_is_too_small_before_the_first_byte(self, ds, tmp_path, monkeypatch):
+        usage = namedtuple("usage", "total used free")
+        monkeypatch.setattr(download.shutil, "disk_usage", lambda path: usage(1e6, 1e6, 1000))
+        with pytest.raises(ValueError, match=r"expected 13.3 kB of free disk in .*, got 1 kB: choose fewer years"):
+            download.write_store(ds, tmp_path / "new/out.zarr")
+        assert not os.listdir(tmp_path)
+
+    def test_another_download_under_the_same_name(self, ds, tmp_path, monkeypatch):
+        with monkeypatch.context() as m:
+            m.setattr(download, "_write_block", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt()))
+            with pytest.raises(KeyboardInterrupt):
+                download.write_store(ds, tmp_path / "out.zarr")
+        with pytest.raises(
+            ValueError, match=r"beginning of another download \(weatherbench2, 3 variables, 2014-12-30 to 2015-01-11\)"
+        ):
+            download.write_store(ds.isel(time=slice(5)), tmp_path / "out.zarr")
+        download.write_store(ds, tmp_path / "out.zarr")
+        with pytest.raises(ValueError, match=r"out.zarr exists: give another name with --out"):
+            download.write_store(ds, tmp_path / "out.zarr")
+
+    def test_a_kill_leaves_nothing_that_opens_and_the_same_command_goes_on(self, era5, tmp_path):
+        """SIGKILL, at a block's end of its own choosing; then the command again, in a process of its own."""
+        code = (
+            "import sys, time; from climax_lite.data import archives, download; write = download._write_block\n"
+            "def slow(*a):\n    write(*a)\n    time.sleep(float(sys.argv[1]))\n"
+            "download._write_block = slow\n"
+            f"ds = archives.open_weatherbench2({str(era5)!r}, {NAMES!r})\n"
+            f"download.write_store(ds, {str(tmp_path / 'out.zarr')!r}, block=5, workers=1)\n"
+        )
+        manifest = tmp_path / "out.zarr.part.json"
+        with subprocess.Popen(
+            [sys.executable, "-c", code, "0.3"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ) as process:
+            while process.poll() is None and (
+                not manifest.exists() or len(json.loads(manifest.read_text())["done"]) < 2
+            ):
+                time.sleep(0.02)
+            process.send_signal(signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
+        assert not (tmp_path / "out.zarr").exists()
+        for path in (tmp_path / "out.zarr.part", tmp_path):
+            with pytest.raises(ValueError, match=r"not there|holds nothing to read"):
+                archives.open_folder(path)
+        with pytest.raises(FileNotFoundError):
+            xr.open_zarr(tmp_path / "out.zarr.part")
+        assert 2 <= len(json.loads(manifest.read_text())["done"]) < 11
+        subprocess.run([sys.executable, "-c", code, "0"], check=True, stdout=subprocess.DEVNULL)
+        same(tmp_path / "out.zarr", archives.open_weatherbench2(era5, NAMES))
+        assert os.listdir(tmp_path) == ["out.zarr"]
+
+
+def run(*words) -> int:
+    try:
+        return cli.main(["data", *map(str, words)])
+    except SystemExit as stop:  # how the parser ends
+        return stop.code
+
+
+class TestCommand:
+    def test_a_part_of_weatherbench2_over_http(self, era5, tmp_path, capsys):
+        out = tmp_path / "folder/era5.zarr"
+        with fakes.served(era5.parent) as (address, _):
+            words = ("--years", "2015:2015", "--variables", "z500,t2m", "--out", out, "--source", f"{address}era5.zarr")
+            assert run("get", "weatherbench2", *words) == 0
+        ds = archives.open_folder(out)
+        assert set(ds.data_vars) == {"geopotential_500", "2m_temperature"}
+        assert float(ds["2m_temperature"].sel(time="2015-01-02T06", lat=22.5, lon=135)) == 10623
+        assert run("check", out) == 0
+        printed = capsys.readouterr().out
+        # the largest of 11 days: day 10, hour 18, row 3, column 7
+        assert "2m_temperature                    K                      0" in printed
+        assert "1.0184e+05  0.0%" in printed
+        assert (
+            "2 variables, 4 x 8 points, 44 times from 2015-01-01T00:00 to 2015-01-11T18:00, calendar proleptic_gregorian"
+            in printed
+        )
+
+    def test_by_default_the_variables_of_climax_that_are_there(self, era5, tmp_path):
+        assert run("get", "weatherbench2", "--source", era5, "--out", tmp_path / "a.zarr") == 0
+        assert set(xr.open_zarr(tmp_path / "a.zarr").data_vars) == {
+            "land_sea_mask", "orography", "2m_temperature",
+            *(f"{q}_{level}" for q in ("geopotential", "temperature", "relative_humidity") for level in (50, 500, 850)),
+        }  # fmt: skip
+
+    def test_a_model_of_cmip6_keeps_its_calendar(self, tmp_path):
+        catalogue = fakes.cmip6(tmp_path / "cmip6")
+        out = tmp_path / "taiesm1.zarr"
+        assert (
+            run("get", "cmip6", "--model", "TaiESM1", "--variables", "z500", "--source", catalogue, "--out", out) == 0
+        )
+        assert archives.open_folder(out).time.dt.calendar == "noleap"
+
+    def test_climatebench_from_a_mirror(self, tmp_path, capsys):
+        fakes.climatebench_mirror(tmp_path / "mirror")
+        with fakes.served(tmp_path / "mirror") as (address, _):
+            assert run("get", "climatebench", "--out", tmp_path / "cb", "--source", address) == 0
+            assert [p.name for p in tmp_path.iterdir() if p.name.startswith("cb")] == ["cb"]
+            x, y = archives.open_climatebench(tmp_path / "cb", "ssp245")
+            assert (x.sizes["year"], y.sizes["year"]) == (24, 12)
+            path = tmp_path / "mirror/test.tar.gz"
+            path.write_bytes(path.read_bytes()[:-1] + b"x")
+            assert run("get", "climatebench", "--out", tmp_path / "damaged", "--source", address) == 2
+        assert "ClimateBench could not be fetched" in capsys.readouterr().err
+        assert not (tmp_path / "damaged").exists()
+
+    def test_zips_of_weatherbench1(self, tmp_path, capsys):
+        fakes.weatherbench1(tmp_path / "mirror")
+        with zipfile.ZipFile(tmp_path / "mirror/2m_temperature_5.625deg.zip") as archive:
+            assert archive.testzip() is None
+        with fakes.served(tmp_path / "mirror") as (address, asked):
+            words = (
+                "get",
+                "weatherbench1",
+                "--variables",
+                "t2m,orography",
+                "--out",
+                tmp_path / "wb1",
+                "--source",
+                address + "{file}",
+            )
+            assert run(*words) == 0
+            assert {p.name for p in (tmp_path / "wb1").iterdir()} == {
+                "2m_temperature_5.625deg.zip",
+                "constants_5.625deg.nc",
+            }
+            before = len(asked)
+            assert run(*words) == 0  # nothing is fetched twice
+            assert len(asked) == before
+            (tmp_path / "mirror/10m_u_component_of_wind_5.625deg.zip").write_text("<html>maintenance</html>")
+            assert run(*words[:3], "u10", *words[4:]) == 2
+        assert "what came for 10m_u_component_of_wind_5.625deg.zip is not a whole file" in capsys.readouterr().err
+        assert len(list((tmp_path / "wb1").iterdir())) == 2
+        assert np.isfinite(archives.open_weatherbench1(tmp_path / "wb1", ["t2m"], (2015, 2015))["2m_temperature"]).all()
+
+    def test_which_file_of_weatherbench1_holds_a_level(self):
+        stems = [
+            archives.weatherbench1_stem(name)
+            for name in ("z500", "z850", "t850", "t2m", "total_precipitation_6hr", "orography")
+        ]
+        assert stems == [
+            "geopotential_500",
+            "geopotential",
+            "temperature_850",
+            "2m_temperature",
+            "total_precipitation",
+            "constants",
+        ]
+        # 40 years of 365.25 days, 24 hours, 2,048 points, 4 bytes: 2.87 GB; thirteen levels 37.3 GB
+        assert archives.weatherbench1_bytes("2m_temperature") == 40 * 365.25 * 24 * 2048 * 4
+        assert archives.weatherbench1_bytes("geopotential") == 13 * archives.weatherbench1_bytes("geopotential_500")
+
+    def test_list(self, capsys):
+        assert run("list") == 0
+        printed = capsys.readouterr().out
+        assert all(name in printed for name in (*download.ARCHIVES, *archives.CMIP6_MODELS))
+
+    @pytest.mark.parametrize(
+        ("words", "says"),
+        [
+            ((), "subcommand"),
+            (("fetch",), "fetch"),
+            (("get",), "archive"),
+            (("get", "era6"), "era6"),
+            (("get", "weatherbench2", "--year", "2015"), "--year"),
+            (
+                ("get", "weatherbench2", "--years", "2018:2015"),
+                "expected years such as 2015:2018 or 2015, got '2018:2015'",
+            ),
+            (("get", "weatherbench2", "--years", "the nineties"), "expected years such as 2015:2018"),
+            (("get", "weatherbench2", "--variables", "2m_temprature"), "did you mean '2m_temperature'"),
+            (("get", "weatherbench2", "--workers", "0"), "expected one worker or more, got 0"),
+            (("get", "weatherbench2", "--workers", "many"), "many"),
+            (("get", "weatherbench2", "--source", "/nowhere.zarr"), "/nowhere.zarr is not there"),
+            (("get", "cmip6"), "expected --model, such as MPI-ESM1-2-HR"),
+            (("get", "cmip6", "--model", "X"), "expected --variables, such as z500,t850"),
+            (
+                ("get", "cmip6", "--model", "X", "--variables", "z500", "--source", "/nowhere.csv"),
+                "/nowhere.csv is not there",
+            ),
+            (("get", "weatherbench1"), "expected --variables.*250 GB"),
+            (("get", "weatherbench1", "--variables", "t2m", "--years", "2015"), "leave out --years"),
+            (
+                ("get", "weatherbench1", "--variables", "t2m", "--source", "http://127.0.0.1:9/{variable}"),
+                "2m_temperature_5.625deg.zip could not be fetched",
+            ),
+            (("get", "climatebench", "--variables", "t2m"), "leave out --variables"),
+            (("get", "climatebench", "--source", "http://127.0.0.1:9/"), "ClimateBench could not be fetched"),
+            (("check",), "path"),
+            (("check", "/nowhere"), "/nowhere does not exist"),
+        ],
+    )
+    def test_a_wrong_option_is_a_sentence_and_exit_status_two(self, words, says, capsys, monkeypatch, tmp_path):
+        monkeypatch.chdir(tmp_path)
+        assert run(*words) == 2
+        error = capsys.readouterr().err
+        assert "Traceback" not in error
+        assert __import__("re").search(says, error), error

@@ -1,0 +1,162 @@
+"""From steps of the model to what is kept and embedded; no model is needed."""
+
+import dataclasses
+import datetime as dt
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tools.simulate import embed
+from tools.simulate.run import _next, monthly_q_flux, open_run, reduce_day, statistics
+from tools.simulate.world import Embedded, World
+
+
+def field(*values: float) -> np.ndarray:
+    return np.array(values)[:, None, None] * np.ones((1, 3, 2))
+
+
+def test_a_day_of_four_outputs():
+    out = {
+        "2m_temperature": field(280, 284, 288, 284), "total_precipitation_6hr": field(0, 0.001, 0.002, 0),
+        "coldest": field(279, 281, 285, 280), "warmest": field(281, 286, 290, 285),
+    }  # fmt: skip
+    assert reduce_day(out, "6h") is out
+    day = reduce_day(out, "day")
+    assert {name: float(x[0, 0, 0]) for name, x in day.items()} == pytest.approx(
+        {"2m_temperature": 284, "total_precipitation_24hr": 0.003, "range": 290 - 279}
+    )
+    assert all(x.shape == (1, 3, 2) for x in day.values())
+
+
+def test_statistics_of_a_year():
+    # Eleven days with 0, 1, ... 10 mm: nine tenths of them at or below 9 mm; 1 mm a day is 1/86400 kg m-2 s-1.
+    days = [
+        {"mean_2m_temperature": field(280 + d), "range": field(2 * d), "total_precipitation_24hr": field(d / 1000)}
+        for d in range(11)
+    ]
+    got = {name: float(x[0, 0, 0]) for name, x in statistics(days).items()}
+    assert got == pytest.approx(
+        {"tas": 285, "diurnal_temperature_range": 10, "pr": 5 / 86400, "pr90": 9 / 86400}, rel=1e-6
+    )
+
+
+def test_stretches_end_with_months_and_years():
+    assert _next(dt.date(1984, 11, 30), False) == dt.date(1984, 12, 1)
+    assert _next(dt.date(1984, 12, 15), False) == dt.date(1985, 1, 1)
+    assert _next(dt.date(1984, 6, 15), True) == dt.date(1985, 1, 1)
+
+
+def fake_run(folder: Path, every_hours: int = 6) -> None:
+    """Two months of a Gaussian world, its value counting hours."""
+    folder.mkdir(parents=True)
+    lat = np.rad2deg(np.arcsin(np.polynomial.legendre.leggauss(4)[0]))
+    for first, last in (("2000-12-01", "2001-01-01"), ("2001-01-01", "2001-02-01"), ("2001-02-01", "2001-03-01")):
+        times = np.arange(
+            np.datetime64(first, "ns") + np.timedelta64(every_hours, "h"),
+            np.datetime64(last, "ns") + np.timedelta64(1, "h"),
+            np.timedelta64(every_hours, "h"),
+        )
+        hours = (times - np.datetime64("2001-01-01")) / np.timedelta64(1, "h")
+        x = (hours[:, None, None] * np.ones((1, 4, 8))).astype("float32")
+        data = {
+            "2m_temperature": (("time", "lat", "lon"), x),
+            "orography": (("lat", "lon"), np.zeros((4, 8), "float32")),
+        }
+        xr.Dataset(data, {"time": times, "lat": lat, "lon": np.arange(8) * 45.0}, {"world": "{}"}).to_netcdf(
+            folder / f"{first[:7]}.nc"
+        )
+
+
+WORLD = World(
+    "fake", "fake", dt.date(2001, 1, 1), 1,
+    embedded=Embedded(grid=(), hours=12, variables=("2m_temperature", "orography")),
+)  # fmt: skip
+
+
+def test_a_year_that_has_not_run_is_not_embedded(tmp_path):
+    pytest.importorskip("netCDF4")
+    pytest.importorskip("dask")
+    fake_run(tmp_path / "fake")
+    with pytest.raises(ValueError, match="expected 730 times 12 hours apart in 2001, got 119"):
+        embed.part(WORLD, open_run(tmp_path / "fake"), 2001)
+    with pytest.raises(ValueError, match=r"no files in .*nowhere: run the world first"):
+        open_run(tmp_path / "nowhere")
+
+
+def test_the_embedded_part_keeps_the_native_grid_and_every_twelfth_hour(tmp_path, monkeypatch):
+    days = np.datetime64("2001-01-01", "ns") + np.arange(1, 1 + 365 * 4) * np.timedelta64(6, "h")
+    times = np.concatenate([[np.datetime64("2001-01-01", "ns")], days])
+    hours = (times - times[0]) / np.timedelta64(1, "h")
+    lat = np.rad2deg(np.arcsin(np.polynomial.legendre.leggauss(4)[0]))
+    x = hours[:, None, None] * np.ones((1, 4, 8))
+    data = {"2m_temperature": (("time", "lat", "lon"), x), "orography": (("lat", "lon"), np.ones((4, 8)))}
+    ds = xr.Dataset(data, {"time": times, "lat": lat, "lon": np.arange(8) * 45.0}, {"world": "{}"})
+    out = embed.part(WORLD, ds, 2001)
+    assert dict(out.sizes) == {"time": 730, "lat": 4, "lon": 8}
+    np.testing.assert_array_equal(out.lat, lat)
+    np.testing.assert_array_equal(out["2m_temperature"][:, 0, 0], np.arange(730) * 12)
+    regular = dataclasses.replace(WORLD, embedded=Embedded(grid=(2, 4), hours=6, variables=("2m_temperature",)))
+    out = embed.part(regular, ds, 2001)
+    np.testing.assert_allclose(out["2m_temperature"][:, 1, 2], np.arange(1460) * 6)
+
+
+def test_the_q_flux_is_the_mean_of_each_calendar_month(tmp_path):
+    pytest.importorskip("netCDF4")
+    pytest.importorskip("dask")
+    for year in (2001, 2002):
+        for month in range(1, 13):
+            time = np.array([f"{year}-{month:02}-15"], "datetime64[ns]")
+            x = np.full((1, 2, 4), month + 10.0 * (year - 2001))
+            ds = xr.Dataset({"sea_heat_flux": (("time", "lat", "lon"), x)}, {"time": time, "lat": [-45.0, 45.0]})
+            ds.to_netcdf(tmp_path / f"{year}-{month:02}.nc")
+    flux = monthly_q_flux(tmp_path)
+    assert flux.shape == (12, 4, 2)
+    np.testing.assert_allclose(flux[:, 0, 0], np.arange(1, 13) + 5.0)
+
+
+def year_of(lat, value, year):
+    shape = (1, len(lat), 4)
+    fields = {name: (("time", "lat", "lon"), np.full(shape, value)) for name in ("tas", "diurnal_temperature_range")}
+    fields |= {name: (("time", "lat", "lon"), np.full(shape, value)) for name in ("pr", "pr90", "dimming")}
+    series = {"co2": (("time",), [300.0 + value]), "scenario_year": (("time",), [1850.0 + value])}
+    time = np.array([f"{year}-07-02"], "datetime64[ns]")
+    return xr.Dataset(
+        fields | series, {"time": time, "lat": lat, "lon": np.arange(4) * 90.0}, {"title": "t", "world": "{}"}
+    )
+
+
+def test_a_scenario_keeps_members_years_and_its_forcing():
+    lat = np.rad2deg(np.arcsin(np.polynomial.legendre.leggauss(2)[0]))
+    runs = [
+        xr.concat([year_of(lat, k + y, 1905 + y) for y in range(3)], "time", data_vars="minimal") for k in (0.0, 5.0)
+    ]
+    runs = [ds.assign_attrs(title="t", world="{}") for ds in runs]
+    out = embed.scenario("ssp245", runs)
+    assert dict(out.sizes) == {"member": 2, "time": 3, "lat": 32, "lon": 64}
+    np.testing.assert_array_equal(out.time, [1905, 1906, 1907])
+    np.testing.assert_allclose(out.tas[1, :, 4, 7], [5, 6, 7])
+    np.testing.assert_allclose(out.CO2, [300, 301, 302])
+    np.testing.assert_allclose(out.scenario_year, [1850, 1851, 1852])
+    assert out.pr.attrs["units"] == "kg m-2 s-1"
+
+
+def test_a_scenario_is_rounded_to_a_small_part_of_what_changes(tmp_path):
+    pytest.importorskip("netCDF4")
+    rng = np.random.default_rng(1)
+    tas = 280 + rng.normal(size=(1, 30, 8, 16))
+    ds = xr.Dataset({"tas": (("member", "time", "lat", "lon"), tas), "CO2": (("time",), np.arange(30.0))})
+    ds.to_netcdf(tmp_path / "a.nc", encoding={name: embed._rounding(v) for name, v in ds.data_vars.items()})
+    with xr.open_dataset(tmp_path / "a.nc") as got:
+        # Rounding to a tenth of the deviation leaves an error of 0.1/sqrt(12) of it.
+        assert float(np.sqrt(((got.tas - tas) ** 2).mean())) == pytest.approx(0.1 / np.sqrt(12), rel=0.1)
+        np.testing.assert_array_equal(got.CO2, np.arange(30.0))
+
+
+def test_scenarios_that_have_not_finished_are_not_embedded(tmp_path):
+    with pytest.raises(ValueError, match="slab: 0 of 20 years have run"):
+        embed.embed_scenarios(tmp_path)
