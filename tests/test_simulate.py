@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from climax_lite.grid import Grid  # noqa: E402
-from tools.simulate.embed import conservative, overlap  # noqa: E402
+from tools.simulate.embed import conservative  # noqa: E402
 from tools.simulate.world import World, find, names  # noqa: E402
 
 WORLDS = ROOT / "tools/simulate/worlds"
@@ -96,10 +96,6 @@ def test_conservative_means_by_hand_across_greenwich():
     source, target = Grid([-45.0, 45.0], np.arange(8) * 45.0), Grid([-45.0, 45.0], np.arange(4) * 90.0)
     x = np.arange(8.0) * np.ones((2, 1))
     np.testing.assert_allclose(conservative(x, source, target)[0], [(7 * 0.5 + 0 + 1 * 0.5) / 2, 2, 4, 6])
-
-
-def test_overlaps_are_shares():
-    np.testing.assert_allclose(overlap(np.array([0.0, 1, 2, 4]), np.array([0.5, 3.0])), [[0.2, 0.4, 0.4]])
 
 
 class TestModel:

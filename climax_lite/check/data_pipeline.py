@@ -13,9 +13,6 @@ from ..data import ForecastSamples, Mixture, Record, Statistics
 from ..grid import Grid
 from .verdict import Verdict, attempt, checker, right, wrong
 
-Cases = Sequence[tuple[Any, str, str]]
-"""(is it this mistake, the sentence that names it, a hint)."""
-
 
 def _array(answer: Any, shape: tuple[int | None, ...], what: str) -> np.ndarray | Verdict:
     """The answer as an array, or the verdict; None in `shape` stands for any length."""
@@ -30,8 +27,8 @@ def _array(answer: Any, shape: tuple[int | None, ...], what: str) -> np.ndarray 
     return given
 
 
-def _first(cases: Cases, otherwise: Verdict) -> Verdict:
-    """The verdict of the first mistake that it is."""
+def _first(cases: Sequence[tuple[Any, str, str]], otherwise: Verdict) -> Verdict:
+    """The verdict of the first mistake that it is; a case is (is it this, the sentence that names it, a hint)."""
     return next((wrong(sentence, hint) for mistake, sentence, hint in cases if mistake), otherwise)
 
 
@@ -93,9 +90,7 @@ def statistics(function: Any) -> Verdict:
     x, cuts, split = x.astype("float32"), (7, 18, 24, 33), (12, 168)
     kept: list[Any] = []
     answer = attempt(function, _blocks(hours, x, cuts, kept), lat.copy(), split)
-    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
-        return wrong("Expected a pair: means and deviations.", "return mean, std")
-    given = _array(answer, (2, 3), "one mean and one deviation for each channel")
+    given = _array(answer, (2, 3), "a pair (means, deviations) with one of each per channel")
     if isinstance(given, Verdict):
         return given
     m, s = given
@@ -116,7 +111,6 @@ def statistics(function: Any) -> Verdict:
             return wrong("The numbers are right, but every block is kept in memory until the end.", "Keep sums, and let the blocks go.")  # fmt: skip
         return right("Each channel has its own numbers, from the training times only, in one pass.")
     parts = [p[mine[p]] for p in np.split(np.arange(40), cuts) if mine[p].any()]
-    in_time = np.sqrt((y[mine].var(axis=0) * weight).mean((-2, -1)))
     near = np.allclose(m, mean, rtol=1e-3)
     cases = [
         (same(moments(slice(None))), "These are the statistics of all times: the test times have leaked in.", "Drop from every block the hours outside the split."),
@@ -128,7 +122,7 @@ def statistics(function: Any) -> Verdict:
         (same(moments(mine, 1.0)), "Every row counts alike, the polar ones too.", "Weigh each row by cos φ, divided by its mean."),
         (same((mean * cosine.mean(), s)), "Your weights do not average to one.", "Divide cos φ by its mean."),
         (same((mean, std**2)), "The second number is the variance.", "A deviation has the unit of its channel: take the root."),
-        (same((mean, in_time)), "Your deviation is in time, at each place: differences between places are left out.", "One mean for the whole channel, and departures from it."),
+        (same((mean, np.sqrt((y[mine].var(axis=0) * weight).mean((-2, -1))))), "Your deviation is in time, at each place: differences between places are left out.", "One mean for the whole channel, and departures from it."),
         (same(moments(mine & (hours < split[1]))), "The last hour of the split is missing.", "Both ends belong to it."),
         (np.ptp(m) <= 1e-9 * abs(m).max(), "All channels have the same numbers.", "The mean runs over time, latitude and longitude, and not over channels."),
         (not near and np.allclose(np.sort(m), np.sort(mean), rtol=1e-3), "Some channels have the numbers of another one: the wrong level.", "The answer has the order of axis 1."),
@@ -223,12 +217,11 @@ def shares(function: Any) -> Verdict:
     given = _array(attempt(function, n.copy(), t), (3,), "one share per source")
     if isinstance(given, Verdict):
         return given
-    softmax = np.exp((n - n.max()) / t)
     cases = [
         (np.allclose(given, n / n.sum()), "These are the proportions: the temperature has no effect.", "Only T = 1 gives these."),
         (np.allclose(given, n**t / (n**t).sum()), "A higher temperature makes your large source larger: the exponent is upside down.", "At T = 2 take the square root, not the square."),
         (np.allclose(given, 1 / 3), "All sources have equal shares: that is an infinite temperature.", "Here T is 2."),
-        (np.allclose(given, softmax / softmax.sum()), "This is a softmax of the counts.", "A power of the counts: the root of 900 is 30."),
+        (np.allclose(given, [1, 0, 0]), "This is a softmax of the counts.", "A power of the counts: the root of 900 is 30."),
         (not np.isclose(given.sum(), 1), "Your shares do not add up to one.", "Divide by their sum, last."),
         (not np.allclose(given, [1 / 2, 1 / 6, 1 / 3]), "These are not the shares.", "900, 100 and 400 have the square roots 30, 10 and 20."),
     ]  # fmt: skip

@@ -117,6 +117,8 @@ def draw_pairs(function: Any) -> Verdict:
     last = start + hours / 6
     share = torch.bincount((hours / 6).long().clamp(0, 28), minlength=29)[1:] / count * 28
     odd = int((share - 1).abs().argmax())
+    # Equal draws make groups of starts that differ by 6 h or more; right ones stay within 2.3 h, with room for each lead too.
+    apart = max(float((hours[group].mean() - hours[~group].mean()).abs()) for group in (start % 2 == 0, start < times / 2))
     kind = str(pairs[0][0].dtype) if hasattr(pairs[0][0], "dtype") else str(np.asarray(pairs[0][0]).dtype)
     cases = (
         (low == high, "All samples have the same lead time.", "Ask torch.randint for `count` numbers: (count,)."),
@@ -129,6 +131,8 @@ def draw_pairs(function: Any) -> Verdict:
         (abs(share[odd] - 1) > 0.1,
          f"The lead times are not equally likely: {6 * odd + 6} h comes {float(share[odd]):.1f} times as often as it should.",
          "Draw the steps from 1 to 28 first, and keep what you have drawn."),
+        (apart > 4, "The start and the lead time depend on each other.",
+         "Draw the one after the other, with the same generator, and never set it back."),
         ("int" not in kind, f"The initial states must be whole numbers: {kind} cannot index a record.", "torch.randint."),
         (first == float(start.max()), "All samples start from the same state.", "Draw one initial state for each sample."),
         (first < 0, "Negative numbers of states count from the end of the record.", "The first state is 0."),
@@ -156,7 +160,7 @@ def unpatchify(function: Any) -> Verdict:
     mistakes: Mistakes = {
         "You read the variable slowest: pixels of one variable side by side. The official order has the variable fastest.": (
             [made("(h w) (v p q)"), made("(h w) (v q p)")], "The first V numbers are the first pixel of all V variables."),
-        "Each patch is mirrored: its pixels were read column by column.": (
+        "Each patch is transposed, mirrored at its diagonal: its pixels were read column by column.": (
             made("(h w) (q p v)"), "In a patch the column j runs faster than the row i."),
         "The patches were laid out column by column.": (made("(w h) (p q v)"), "Patch 1 is the eastern neighbour of patch 0."),
         "The pixels went to the wrong patches: you joined (p, H / p) in place of (H / p, p).": (

@@ -166,7 +166,7 @@ WRONG = [
     ("statistics", all_at_once, "every block is kept in memory"),
     ("statistics", of(lambda m, s: (m, 2 * s)), "These are not the means"),
     ("statistics", of(lambda m, s: m), "Expected a pair"),
-    ("statistics", of(lambda m, s: (m[:, None], s)), "one mean and one deviation for each channel"),
+    ("statistics", of(lambda m, s: (m[:, None], s)), "with one of each per channel"),
     ("draw_leads", lambda valid, rng: rng.integers(valid.shape[1], size=len(valid)), "not valid for them"),
     ("draw_leads", functools.partial(draw_leads, pick=lambda row, rng: row[rng.integers(max(1, len(row) - 1))]), "longest valid lead never"),
     ("draw_leads", functools.partial(draw_leads, pick=lambda row, rng: row[min(len(row) - 1, 1 + rng.integers(max(1, len(row) - 1)))]), "shortest valid lead never"),

@@ -46,6 +46,19 @@ def skewed(times, count, chooser):
     return start, torch.maximum(hours, draw(times, count, chooser)[1])
 
 
+def set_back(times, count, chooser):
+    """Both draws from the same random numbers."""
+    state = chooser.get_state()
+    start, _ = draw(times, count, chooser)
+    chooser.set_state(state)
+    return start, 6 * torch.randint(1, 29, (count,), generator=chooser)
+
+
+def one_draw_for_both(times, count, chooser):
+    share = torch.rand(count, generator=chooser)
+    return (share * (times - 28)).long(), 6 * (1 + (share * 28).long())
+
+
 def fields(pixels, shape, p, v, split="(h w) (p q v)", join=FIELDS):
     return rearrange(pixels, f"b {split} -> {join}", h=shape[0] // p, w=shape[1] // p, p=p, q=p, v=v)
 
@@ -124,12 +137,14 @@ WRONG = [
     ("draw_pairs", lambda n, c, g: draw(n, c, g, first=1), "State 0 is never"),
     ("draw_pairs", lambda n, c, g: draw(n, c, g, first=-5), "Negative numbers"),
     ("draw_pairs", skewed, "not equally likely"),
+    ("draw_pairs", set_back, "depend on each other"),
+    ("draw_pairs", one_draw_for_both, "depend on each other"),
     ("draw_pairs", lambda n, c, g: (draw(n, c, g)[0] * 1.0, draw(n, c, g)[1]), "whole numbers"),
     ("draw_pairs", lambda n, c, g: draw(n, c, None), "same seed gives other pairs"),
     ("draw_pairs", lambda n, c, g: draw(n, c, g)[1], "Expected a pair"),
     ("draw_pairs", lambda n, c, g: draw(n, 1, g), "Expected two arrays"),
     ("unpatchify", lambda x, s, p, v: fields(x, s, p, v, "(h w) (v p q)"), "variable slowest"),
-    ("unpatchify", lambda x, s, p, v: fields(x, s, p, v, "(h w) (q p v)"), "mirrored"),
+    ("unpatchify", lambda x, s, p, v: fields(x, s, p, v, "(h w) (q p v)"), "transposed"),
     ("unpatchify", lambda x, s, p, v: fields(x, s, p, v, "(w h) (p q v)"), "laid out column by column"),
     ("unpatchify", lambda x, s, p, v: fields(x, s, p, v, join="b v (p h) (q w)"), "wrong patches"),
     ("unpatchify", lambda x, s, p, v: x.reshape(len(x), v, *s), "A reshape alone"),

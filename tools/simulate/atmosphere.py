@@ -297,11 +297,12 @@ class Atmosphere:
     def perturb(self, amplitude: float, seed: int = 0) -> None:
         """Multiply each spectral coefficient of temperature by 1 + `amplitude` × a normal random number: the seed of a twin.
 
-        The zonal mean is left alone: shifted, it would stay shifted for weeks, and hide how errors grow.
+        The zonal mean and the longest waves, up to zonal wavenumber 4, are left alone: shifted, they would stay shifted for weeks, and
+        hide how errors grow.
         """
         state, *rest = self.carry
         noise = np.random.default_rng(seed).normal(size=state.temperature_variation.shape).astype("float32")
-        noise[:, self._wavenumbers == 0] = 0.0
+        noise[:, np.abs(self._wavenumbers) < 5] = 0.0
         state = state.replace(temperature_variation=state.temperature_variation * (1 + amplitude * noise))
         self.carry = (state, *rest)
 

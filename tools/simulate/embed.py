@@ -11,6 +11,7 @@ import xarray as xr
 from climax_lite.data import packed
 from climax_lite.data.sources import REGISTRY
 from climax_lite.grid import Grid
+from climax_lite.regrid import weights
 from climax_lite.variables import variable
 
 from . import checks
@@ -21,21 +22,9 @@ FREEZING = 271.35  # K, of sea water
 DATA = Path(__file__).parents[2] / "data"
 
 
-def overlap(source_edges: np.ndarray, target_edges: np.ndarray) -> np.ndarray:
-    """(target, source) shares of each target interval that each source interval covers; rows sum to one."""
-    low = np.maximum(source_edges[None, :-1], target_edges[:-1, None])
-    high = np.minimum(source_edges[None, 1:], target_edges[1:, None])
-    length = np.clip(high - low, 0.0, None)
-    return length / length.sum(axis=1, keepdims=True)
-
-
 def conservative(x: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
-    """First-order conservative means over the target's cells of (..., lat, lon): areas are exact, the date line is no edge."""
-    lat = overlap(np.sin(np.deg2rad(source.lat_edges)), np.sin(np.deg2rad(target.lat_edges)))
-    # One source grid to the west and one to the east, so that every target cell lies within.
-    edges = source.lon_edges
-    wide = np.concatenate([edges[:-1] - 360, edges[:-1], edges + 360])
-    lon = overlap(wide, target.lon_edges).reshape(len(target.lon), 3, -1).sum(axis=1)
+    """First-order conservative means over the target's cells of (..., lat, lon)."""
+    lat, lon = weights(source, target, "conservative")
     return np.einsum("ij,...jk,lk->...il", lat, x, lon, optimize=True)
 
 
