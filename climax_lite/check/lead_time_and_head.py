@@ -117,8 +117,10 @@ def draw_pairs(function: Any) -> Verdict:
     last = start + hours / 6
     share = torch.bincount((hours / 6).long().clamp(0, 28), minlength=29)[1:] / count * 28
     odd = int((share - 1).abs().argmax())
-    # Equal draws make groups of starts that differ by 6 h or more; right ones stay within 2.3 h, with room for each lead too.
-    apart = max(float((hours[group].mean() - hours[~group].mean()).abs()) for group in (start % 2 == 0, start < times / 2))
+    # Equal draws make groups of starts that differ by 6 h or more; right ones by about 2 h at most.
+    apart = max(
+        float((hours[group].mean() - hours[~group].mean()).abs()) for group in (start % 2 == 0, start < times / 2)
+    )
     kind = str(pairs[0][0].dtype) if hasattr(pairs[0][0], "dtype") else str(np.asarray(pairs[0][0]).dtype)
     cases = (
         (low == high, "All samples have the same lead time.", "Ask torch.randint for `count` numbers: (count,)."),

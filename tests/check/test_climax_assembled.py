@@ -24,6 +24,14 @@ def assembled(net, x, lead, ids, out, *, unit=100, place=True, when=True, norm=T
     return net.head(net.norm(tokens) if norm else tokens, out, net.config.patches)
 
 
+def places_late(net, x, lead, ids, out):
+    tokens = net.aggregation(net.tokenizer(patchify(x, net.config.patch_size), ids))
+    tokens = tokens + net.lead_time_embed(lead[:, None] / 100)[:, None]
+    for block in net.blocks:
+        tokens = block(tokens)
+    return net.head(net.norm(tokens + net.pos_embed), out, net.config.patches)
+
+
 def turned(net, x, lead, ids, out):
     tokens = net.norm(assembled_tokens(net, x, lead, ids))
     return net.head(tokens, out, net.config.patches[::-1])
@@ -123,6 +131,10 @@ def prefixed_only(state):
     return translate(state) if any(k.startswith("net.") for k in state) else {}
 
 
+def dropped_without_prefix(state):
+    return translate({k: v for k, v in state.items() if k.startswith("net.")})
+
+
 def unstacked(state):
     return {k: v for k, v in translate(state).items() if not k.startswith("tokenizer.w")}
 
@@ -157,12 +169,13 @@ WRONG = [
     ("forward", lambda *a: assembled(*a, order=slice(1)), "one of the blocks"),
     ("forward", lambda *a: assembled(*a, order=slice(None, None, -1)), "reverse order"),
     ("forward", lambda *a: assembled(*a, late=True), "after the blocks"),
+    ("forward", places_late, "Only one of positions and lead time"),
     ("forward", turned, "exchanged on the way out"),
     ("forward", lambda n, x, t, i, o: assembled(n, x, t, torch.arange(3), o), "ids of the input are not used"),
     ("forward", lambda n, x, t, i, o: assembled(n, x, t, i, i), "the input's variables"),
     ("forward", lambda n, x, t, i, o: assembled(n, x, t, i, torch.arange(6)), "all variables"),
     ("forward", lambda *a: assembled(*a)[:1], "Expected the shape"),
-    ("forward", lambda *a: -assembled(*a), "Not the forecast"),
+    ("forward", lambda *a: -assembled(*a), "not the forecast"),
     ("forward", lambda n, x, t, i, o: assembled(n, x, t[:, None], i, o), "stopped with"),
     ("count_parameters", lambda c: sum(parameters(c).values()), "Expected a dictionary"),
     ("count_parameters", lambda c: {"blocks": 3}, "missing or too many"),
@@ -200,6 +213,7 @@ WRONG = [
     ("translate", as_they_come, "Which variable is row 0"),
     ("translate", emptied, "changes the dictionary"),
     ("translate", prefixed_only, "loses keys"),
+    ("translate", dropped_without_prefix, "may be missing"),
     ("translate", unstacked, "not in place"),
     ("translate", lambda s: [], "Expected a dictionary"),
     ("key_report", lambda e, s: report(s, e), "exchanged"),
@@ -209,6 +223,8 @@ WRONG = [
     ("key_report", lambda e, s: ([], [], []), "Missing []"),
     ("key_report", lambda e, s: [p[::-1] for p in report(e, s)], "no order"),
     ("key_report", lambda e, s: (["c", "e"], ["x", "y", "z"], ["a", "d", "f"]), "perfect fit"),
+    ("key_report", lambda e, s: [k for k in sorted(e) if e[k].shape != s[k].shape], "'c' is missing in state"),
+    ("key_report", lambda e, s: [k for k in sorted(s) if e[k].shape != s[k].shape], "'x' is missing in expected"),
     ("key_report", lambda e, s: report(e, s)[:2], "three lists"),
     ("training_bytes", lambda *a: {k: n // 4 for k, n in memory(*a).items()}, "not bytes"),
     ("training_bytes", memory_but("parameters", lambda n, u, p, depth, v, b: n * b), "there once"),

@@ -50,10 +50,10 @@ def test_differences_of_means_are_taken_on_the_grid_of_the_reference():
     assert worlds.mean_difference(fine, b) == pytest.approx(2.0, rel=1e-3)
 
 
-def test_doubling_is_read_off_a_growing_error(tmp_path):
-    leads = 6 * np.arange(1, 61)
-    growth = (0.1 * 2.0 ** (leads / 72)).tolist()  # doubles in three days
+def test_twins_are_read_by_world_and_lead(tmp_path):
     path = tmp_path / "twins.json"
-    path.write_text(json.dumps({"a": {"geopotential_500": growth, "temperature_850": growth}}))
+    one = {"geopotential_500": [1.0, 2.0], "temperature_850": [0.1, 0.2], "cpu_minutes_a_year": 2.0}
+    path.write_text(json.dumps({"a": one, "b": one}))
     ds = worlds.error_growth(path)
-    assert worlds.doubling_days(ds.geopotential_500.sel(world="a")) == pytest.approx(3.0, rel=1e-6)
+    assert float(ds.geopotential_500.sel(world="b", lead=12)) == 2.0
+    assert float(ds.temperature_850.sel(world="a", lead=6)) == 0.1
