@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -40,11 +39,16 @@ PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 """bf16 matrix peak without sparsity, from the vendor's data sheets; for the share that is reached (MFU)."""
 
 
-def memory(device: str) -> float:
-    """Peak memory so far, in bytes."""
+def memory(device: str, reset: bool = False) -> float:
+    """Peak memory in bytes since the last reset, after which it is what is in use now."""
     if device == "cuda":
+        if reset:
+            torch.cuda.reset_peak_memory_stats()
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    status = Path("/proc/self/status").read_text()
+    return 1024.0 * int(re.search(r"VmHWM:\s+(\d+)", status)[1])
 
 
 def calls(case: dict, device: str) -> tuple[ClimaX, dict[str, Callable[[], None]]]:
@@ -103,7 +107,7 @@ def measure(case: dict) -> dict:
     call = known[case["what"]]
     net.train(case["what"].endswith("train"))
     if case["repeat"] == 0:
-        before = memory(device)
+        before = memory(device, reset=True)
         call()
         return {"peak": memory(device) - before}
     call()
