@@ -179,3 +179,30 @@ def variables(names: Iterable[str]) -> tuple[Variable, ...]:
     if twice := sorted({n for n in seen if seen.count(n) > 1}):
         raise ValueError(f"expected every variable once, got {', '.join(twice)} more than once")
     return found
+
+
+_SPELLINGS = {
+    "m2 s-2": "m**2 s**-2|m^2 s^-2|m2/s2|m^2/s^2|m2 s^-2|J kg-1|J kg**-1|J/kg",
+    "m s-1": "m s**-1|m s^-1|m/s|meter second-1",
+    "kg kg-1": "kg kg**-1|kg/kg|kg kg^-1",
+    "g kg-1": "g kg**-1|g/kg|g kg^-1",
+    "W m-2": "W m**-2|W m^-2|W/m2|W/m^2",
+    "J m-2": "J m**-2|J m^-2|J/m2|J/m^2",
+    "K": "kelvin|Kelvin|degK|deg_K|degrees K|degree_Kelvin",
+    "degC": "C|°C|celsius|Celsius|degrees_C|degree_C|degree_Celsius|degrees Celsius|deg C",
+    "m": "metre|metres|meter|meters|gpm|geopotential meter|m of water equivalent",
+    "mm": "millimetre|millimeter|millimeters",
+    "kg m-2": "kg m**-2|kg m^-2|kg/m2|kg/m^2",
+    "kg m-2 s-1": "kg m**-2 s**-1|kg m^-2 s^-1|kg/m2/s|kg/m^2/s|mm/s|mm s-1",
+    "Pa": "pascal|Pascal|Pascals|N m-2",
+    "hPa": "mbar|mb|millibar|millibars|hectopascal|hectopascals",
+    "%": "percent|per cent|pct",
+    "1": "(0 - 1)|0-1|fraction|dimensionless|unitless|-",
+    "degrees_north": "degree_north|degrees",
+}
+_CANONICAL = {other: unit for unit, spellings in _SPELLINGS.items() for other in (unit, *spellings.split("|"))}
+
+
+def canonical_units(units: str) -> str:
+    """A unit in the spelling of this package (`m**2 s**-2` → `m2 s-2`), or as it came if it is none that is known."""
+    return _CANONICAL.get(units.strip(), units)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..variables import variable
+from ..variables import canonical_units, variable
 from . import door, packed
 from .door import names
 from .sources import check, select
@@ -337,7 +337,7 @@ def open_climatebench(folder: str | os.PathLike[str], run: str) -> tuple[xr.Data
     for v in map(str, y.data_vars):
         known = variable(v)
         if (
-            said := door.canonical(y[v].attrs.get("units", known.units))
+            said := canonical_units(y[v].attrs.get("units", known.units))
         ) != known.units:  # regridding and averaging dropped them
             raise ValueError(f"expected {v} in {known.units!r}, got {said!r}: this is not the published file")
         y[v].attrs = known.attrs

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import xarray as xr
 
-from ..variables import VARIABLES, Variable, quantity, variable, variables
+from ..variables import VARIABLES, Variable, canonical_units, quantity, variable, variables
 from .sources import check, select
 
 GRAVITY = 9.80665
@@ -32,27 +32,6 @@ STATED_UNITS = {
     "weatherbench2": _ERA5 | {"relative_humidity": "1", "level": "hPa"},
 }
 """Units that an archive's documentation states and its files leave out; what a file says goes first."""
-
-_SPELLINGS = {
-    "m2 s-2": "m**2 s**-2|m^2 s^-2|m2/s2|m^2/s^2|m2 s^-2|J kg-1|J kg**-1|J/kg",
-    "m s-1": "m s**-1|m s^-1|m/s|meter second-1",
-    "kg kg-1": "kg kg**-1|kg/kg|kg kg^-1",
-    "g kg-1": "g kg**-1|g/kg|g kg^-1",
-    "W m-2": "W m**-2|W m^-2|W/m2|W/m^2",
-    "J m-2": "J m**-2|J m^-2|J/m2|J/m^2",
-    "K": "kelvin|Kelvin|degK|deg_K|degrees K|degree_Kelvin",
-    "degC": "C|°C|celsius|Celsius|degrees_C|degree_C|degree_Celsius|degrees Celsius|deg C",
-    "m": "metre|metres|meter|meters|gpm|geopotential meter|m of water equivalent",
-    "mm": "millimetre|millimeter|millimeters",
-    "kg m-2": "kg m**-2|kg m^-2|kg/m2|kg/m^2",
-    "kg m-2 s-1": "kg m**-2 s**-1|kg m^-2 s^-1|kg/m2/s|kg/m^2/s|mm/s|mm s-1",
-    "Pa": "pascal|Pascal|Pascals|N m-2",
-    "hPa": "mbar|mb|millibar|millibars|hectopascal|hectopascals",
-    "%": "percent|per cent|pct",
-    "1": "(0 - 1)|0-1|fraction|dimensionless|unitless|-",
-    "degrees_north": "degree_north|degrees",
-}
-_CANONICAL = {other: unit for unit, spellings in _SPELLINGS.items() for other in (unit, *spellings.split("|"))}
 
 _CONVERSIONS = {  # (from, to): (factor, offset)
     ("m", "m2 s-2"): (GRAVITY, 0.0),
@@ -134,11 +113,6 @@ def recognised(ds: xr.Dataset, source: str = "") -> xr.Dataset:
     return ds[[v for v in named if stated is None or v in stated or "units" in ds[v].attrs]]
 
 
-def canonical(units: str) -> str:
-    """A unit in the spelling of `climax_lite.variables`, if it is one that the door knows."""
-    return _CANONICAL.get(units.strip(), units)
-
-
 def names(given: Iterable[str]) -> list[str]:
     """The package's names of a list of names and aliases."""
     if isinstance(given, str):
@@ -211,7 +185,7 @@ def _one_axis_each(ds: xr.Dataset) -> xr.Dataset:
 def _pressures(level: xr.DataArray, name: str, source: str) -> np.ndarray:
     """Levels in hPa, as whole numbers."""
     said = level.attrs.get("units") or STATED_UNITS.get(source, {}).get("level")
-    unit = canonical(str(said))
+    unit = canonical_units(str(said))
     if unit not in ("Pa", "hPa"):
         what = "no units" if said is None else f"{said!r}"
         advice = (
@@ -359,7 +333,7 @@ def _convert(array: xr.DataArray, known: Variable, name: str, source: str, ds: x
             f"expected {name} in {known.units!r}, got no units: set ds[{name!r}].attrs['units'] once you are sure of them"
             + (f", or give {archives} if it comes from there" if archives else "")
         )
-    unit = canonical(str(said)) or "1"
+    unit = canonical_units(str(said)) or "1"
     hours = array.attrs.get("accumulation_hours", 6 if re.search(r"_6hr?$", name) else None)
     if known.kind == "flux" and unit in ("m", "mm", "kg m-2", "J m-2") and hours != 6:
         window = f"over {hours} h" if hours else "over a time that the file does not tell"

@@ -13,11 +13,14 @@ import pooch
 import xarray as xr
 
 from ..grid import Grid
-from ..variables import variable, variables
+from ..variables import canonical_units, variable, variables
 from . import packed
 
 REGISTRY = Path(__file__).with_name("registry.txt")
 """The embedded files and their SHA-256, in pooch's format."""
+
+_BARE = {"kg kg-1": ("1",)}
+"""Ratios that files also give as plain numbers."""
 
 _REMOTE = "https://raw.githubusercontent.com/climax-lite/climax-lite/main/data/"
 _CHECKOUT = Path(__file__).parents[2] / "data"
@@ -194,7 +197,7 @@ def check(ds: xr.Dataset, values: bool = True) -> xr.Dataset:
             raise ValueError(
                 f"expected {name} in {known.units!r}, got no units: set ds[{name!r}].attrs['units'] once you are sure of them"
             )
-        if units not in _same_units(known.units):
+        if (canonical_units(units) or "1") not in (known.units, *_BARE.get(known.units, ())):
             raise ValueError(
                 f"expected {name} in {known.units!r}, got {units!r}: convert the values, then set the attribute"
             )
@@ -218,20 +221,6 @@ def check(ds: xr.Dataset, values: bool = True) -> xr.Dataset:
                 "expected times in ascending order, each once: use ds.sortby('time').drop_duplicates('time')"
             )
     return ds
-
-
-def _same_units(units: str) -> set[str]:
-    """Spellings of a unit that mean the same number."""
-    spellings = {
-        "m2 s-2": {"m**2 s**-2", "m^2 s^-2", "m2/s2", "m^2/s^2"},
-        "m s-1": {"m s**-1", "m/s", "m s^-1"},
-        "kg kg-1": {"kg kg**-1", "kg/kg", "1"},
-        "W m-2": {"W m**-2", "W/m2", "W/m^2"},
-        "K": {"kelvin", "Kelvin"},
-        "1": {"", "(0 - 1)", "dimensionless"},
-        "degrees_north": {"degrees", "degree_north"},
-    }
-    return {units} | spellings.get(units, set())
 
 
 def data_folder() -> Path | None:
