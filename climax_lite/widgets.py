@@ -11,6 +11,7 @@ import hashlib
 import html
 import io
 import itertools
+import numbers
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,7 +35,7 @@ def glue(name: str, value: object, fmt: str = "") -> None:
 
     Args:
         name: a phrase in lower case with underscores; readers of the notebook see it in place of the number.
-        value: a number or a text; an array or tensor may hold one number.
+        value: a number or a text; an array or tensor may hold one number. A negative number gets a minus sign, not a hyphen.
         fmt: a format specification such as ".1f".
     """
     if not KEY.fullmatch(name):
@@ -44,6 +45,7 @@ def glue(name: str, value: object, fmt: str = "") -> None:
     try:
         number = value.item() if hasattr(value, "item") else value
         text = format(number, fmt)
+        text = text.replace("-", "−") if isinstance(number, numbers.Number) else text
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{name!r} must be one value that the format {fmt!r} fits, not {value!r}: {error}.") from error
     if not _makes_a_page():
@@ -250,6 +252,7 @@ def _small(pngs: list[bytes]) -> tuple[bytes, ...]:
 
     One palette for all, lest colours flicker from frame to frame; pictures with transparency stay as they are.
     """
+    import numpy as np
     from PIL import Image
 
     images = [Image.open(io.BytesIO(png)).convert("RGBA") for png in pngs]
@@ -261,7 +264,14 @@ def _small(pngs: list[bytes]) -> tuple[bytes, ...]:
     for thumbnail in thumbnails:
         sheet.paste(thumbnail, (0, top))
         top += thumbnail.height
-    palette = sheet.quantize(256)
+    # Pillow's own choice, median cut, spends its colours where most pixels are: black turns violet, and the ends of a colour bar merge.
+    # Greatest coverage does the first to thin letters, and makes bands. An octree keeps them all but the white ground, which is put back.
+    palette = sheet.quantize(256, method=Image.Quantize.FASTOCTREE)
+    colours = np.array(palette.getpalette()).reshape(-1, 3)
+    counted: Any = sheet.getcolors(sheet.width * sheet.height)
+    ground = max(counted)[1]
+    colours[(np.abs(colours - ground) < 8).all(axis=1)] = ground
+    palette.putpalette(colours.ravel().tolist())
     out = []
     for image, png in zip(images, pngs, strict=True):
         buffer = io.BytesIO()

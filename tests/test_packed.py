@@ -151,6 +151,20 @@ def test_files_that_do_not_follow_on_get_a_sentence(tmp_path, second, says):
         packed.open_files([tmp_path / "a.cxp", tmp_path / "b.cxp"])
 
 
+def test_a_gap_on_purpose_keeps_the_times_on_both_sides(tmp_path):
+    before, after = record(), record("2001-02-01")
+    packed.write(tmp_path / "a.cxp", before, {})
+    packed.write(tmp_path / "b.cxp", after, {})
+    both = packed.open_files([tmp_path / "a.cxp", tmp_path / "b.cxp"], gaps=True)
+    np.testing.assert_array_equal(both.time, np.concatenate([before.time, after.time]))
+    np.testing.assert_array_equal(
+        both["2m_temperature"][-after.sizes["time"] :], packed.open_files([tmp_path / "b.cxp"])["2m_temperature"]
+    )
+    packed.write(tmp_path / "c.cxp", record("2001-01-01T06"), {})
+    with pytest.raises(ValueError, match="an overlap between a.cxp and c.cxp"):
+        packed.open_files([tmp_path / "a.cxp", tmp_path / "c.cxp"], gaps=True)
+
+
 def test_what_cannot_be_packed_gets_a_sentence(tmp_path):
     ds = record()
     with pytest.raises(ValueError, match="NaN or infinity in '2m_temperature'"):

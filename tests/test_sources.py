@@ -1,5 +1,6 @@
 """The embedded data and the checks at the door."""
 
+import itertools
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import xarray as xr
 
 from climax_lite import data
 from climax_lite.data import sources
+from climax_lite.data.forecast import ForecastSamples, Record
 from climax_lite.variables import variable
 
 ROOT = Path(__file__).parents[1]
@@ -25,17 +27,22 @@ def test_checksums(name):
     assert f"sha256:{pooch.file_hash(str(ROOT / 'data' / name))}" == sources._registry()[name]
 
 
-def test_every_packed_file_is_in_the_registry():
+def test_every_packed_file_and_checkpoint_is_in_the_registry():
     found = {
-        p.relative_to(ROOT / "data").as_posix() for p in (ROOT / "data").rglob("*.cxp") if "generated" not in p.parts
+        p.relative_to(ROOT / "data").as_posix()
+        for p in (ROOT / "data").rglob("*")
+        if p.suffix in (".cxp", ".safetensors") and "generated" not in p.parts
     }
     assert found == set(sources._registry())
 
 
 def test_names_units_and_coordinates(world):
-    assert dict(world.sizes) == {"time": 2920, "lat": 32, "lon": 64}
+    # 1985 and 1986 whole, and from 15 February to 15 June 1987 (14 + 31 + 30 + 31 + 15 days), four times a day
+    assert dict(world.sizes) == {"time": 4 * (730 + 121), "lat": 32, "lon": 64}
     assert str(world.time.values[0])[:13] == "1985-01-01T00"
-    assert str(world.time.values[-1])[:13] == "1986-12-31T18"
+    assert str(world.time.values[2919])[:13] == "1986-12-31T18"
+    assert str(world.time.values[2920])[:13] == "1987-02-15T00"
+    assert str(world.time.values[-1])[:13] == "1987-06-15T18"
     assert len(world.data_vars) == 23
     for name, v in world.data_vars.items():
         assert v.attrs == variable(name).attrs
@@ -50,7 +57,7 @@ def test_opening_decodes_nothing(monkeypatch):
     world = data.open("reference")
     assert set(asked) <= {"orography", "land_sea_mask"}  # maps without time, kept whole
     world["2m_temperature"].isel(time=0).load()
-    assert asked.count("2m_temperature") == 1  # of the one year that was touched
+    assert asked.count("2m_temperature") == 1  # of the one file that was touched
 
 
 @pytest.mark.parametrize(
@@ -89,9 +96,22 @@ def test_selecting_by_alias_keeps_the_order():
     assert list(data.open("reference", variables=["z500", "t2m"]).data_vars) == ["geopotential_500", "2m_temperature"]
 
 
-def test_splits_leave_a_gap_of_six_weeks(world):
-    train, test = (world.sel(time=data.split("reference", part)).time.values for part in ("train", "test"))
-    assert test[0] - train[-1] >= np.timedelta64(42, "D")
+def test_splits_leave_gaps_of_six_weeks(world):
+    spans = [world.sel(time=data.split("reference", part)).time.values for part in ("train", "test", "validation")]
+    for before, after in itertools.pairwise(spans):
+        assert after[0] - before[-1] >= np.timedelta64(42, "D")
+
+
+def test_no_sample_reaches_across_the_gap_of_early_1987(world):
+    """A state of December 1986 has no partner in February 1987 unless the lead time is that long."""
+    ends = world[["2m_temperature"]].isel(time=slice(2910, 2930))  # ten states on either side
+    record = Record.of(ends)
+    samples = ForecastSamples.of(record, (6, 24))
+    ahead = record.times[samples.valid] - record.times[samples.initial][:, None]
+    found = samples.valid >= 0
+    assert set(ahead[found] / np.timedelta64(1, "h")) == {6.0, 24.0}
+    assert found.sum(axis=0).tolist() == [9 + 9, 6 + 6]  # ten states six hours apart: nine pairs, and six a day apart
+    assert len(samples) == 9 + 9
 
 
 @pytest.mark.parametrize(
@@ -102,7 +122,7 @@ def test_splits_leave_a_gap_of_six_weeks(world):
             lambda: data.open("reference", ["relative_humidity_500"]),
             "has no relative_humidity_500; it has 2m_temperature",
         ),
-        (lambda: data.split("reference", "validate"), "expected one of train, test"),
+        (lambda: data.split("reference", "validate"), "expected one of train, validation, test"),
     ],
 )
 def test_bad_requests_get_a_sentence(call, says):
@@ -159,8 +179,12 @@ def test_valid_at(world):
 
 
 def test_a_valid_time_beyond_the_record_gets_a_sentence(world):
-    with pytest.raises(ValueError, match=r"1 of 2 valid times are not in the record.*up to 1986-12-30T18:00"):
+    with pytest.raises(ValueError, match=r"1 of 2 valid times are not in the record.*up to 1987-06-14T18:00"):
         data.valid_at(world, world.time.values[[0, -1]], 24)
+    with pytest.raises(
+        ValueError, match=r"1 of 2 valid times are not in the record, the first of them 1987-01-01T18:00"
+    ):
+        data.valid_at(world, world.time.values[[0, 2919]], 24)
 
 
 class TestWithoutACheckout:
@@ -186,11 +210,11 @@ class TestWithoutACheckout:
 
     def test_it_is_fetched(self, monkeypatch):
         self.serve(monkeypatch, ROOT / "data")
-        assert data.open("reference").sizes["time"] == 2920
+        assert data.open("reference").sizes["time"] == 3404
 
     def test_a_truncated_download_is_refused_and_leaves_nothing(self, monkeypatch, tmp_path):
         (tmp_path / "remote/reference").mkdir(parents=True)
-        for year in (1985, 1986):
+        for year in (1985, 1986, 1987):
             (tmp_path / f"remote/reference/{year}.cxp").write_bytes(b"half a file")
         self.serve(monkeypatch, tmp_path / "remote")
         with pytest.raises(ValueError, match="could not be fetched"):

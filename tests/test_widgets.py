@@ -59,6 +59,22 @@ class TestGlue:
         glue("a_score", value, ".2f")
         assert glued == {"a_score": ("3.10", False)}
 
+    @pytest.mark.parametrize(
+        ("value", "fmt", "text"),
+        [
+            (-3.1, ".2f", "−3.10"),
+            (np.float32(-3.1), "+.1f", "−3.1"),
+            (-12345, ",", "−12,345"),
+            (2e-7, ".0e", "2e−07"),
+            (3.1, "+.1f", "+3.1"),
+            ("2m_temperature - 1985-01-01", "", "2m_temperature - 1985-01-01"),
+            (np.datetime64("1985-01-01"), "", "1985-01-01"),
+        ],
+    )
+    def test_a_number_has_a_minus_sign_and_a_text_keeps_its_hyphens(self, page, glued, value, fmt, text):
+        glue("a_score", value, fmt)
+        assert glued == {"a_score": (text, False)}
+
     def test_a_notebook_gets_nothing(self, glued):
         glue("a_score", 3.1)
         assert glued == {}
@@ -141,6 +157,24 @@ class TestFrameSlider:
         assert len(reduced) < 0.6 * len(original)
         before, after = (np.array(Image.open(io.BytesIO(p)).convert("RGB"), dtype=float) for p in (original, reduced))
         assert np.abs(before - after).mean() < 4
+
+    def test_the_ground_stays_white_and_rare_colours_their_own(self):
+        """A calm field with one sharp extreme at each end, as anomalies have."""
+        figure, ax = plt.subplots(figsize=(6, 3))
+        x, y = np.meshgrid(np.linspace(-3, 3, 120), np.linspace(-1.5, 1.5, 60))
+        field = (
+            0.2 * np.sin(3 * x) * np.cos(2 * y)
+            + np.exp(-20 * ((x - 1) ** 2 + y**2))
+            - np.exp(-20 * ((x + 1) ** 2 + y**2))
+        )
+        figure.colorbar(ax.pcolormesh(x, y, field, cmap="viridis", vmin=-1, vmax=1))
+        ax.set_title("An anomaly")
+        original = widgets._png(figure)
+        (reduced,) = widgets._small([original])
+        before, after = (np.array(Image.open(io.BytesIO(p)).convert("RGB"), dtype=int) for p in (original, reduced))
+        assert len(reduced) < len(original)
+        assert (after[(before == 255).all(-1)] == 255).all()
+        assert np.percentile(np.abs(before - after).max(-1), 99) < 10
 
     def test_frames_share_their_colours(self):
         """A ground that all frames have must not flicker, whatever else they show."""

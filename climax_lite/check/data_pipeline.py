@@ -53,9 +53,12 @@ def pairs(function: Any) -> Verdict:
         return right("Times are compared as times: a hole costs the pairs that need it, and none leaves the split.")
     apart = sorted(int(hours[j] - hours[i]) for i, j in got) or [0]
     usual = max(set(apart), key=apart.count)
+    before = min(inside.values())
     cases = [
         (not got, "There are no pairs at all.", "Are hours taken for steps?"),
         (len(got) < len(given), "Some pairs come twice.", "One pair for each initial time."),
+        (got == {(i - before, j - before) for i, j in expected}, "These positions count from the start of the split, and not from that of `hours`.",
+         "How many hours of the record come before the split?"),
         (set(apart) == {-lead}, "The target comes before the initial time.", "Column 0 holds the initial times, column 1 the later ones."),
         (got == {(i, place[h + lead]) for h, i in inside.items() if h + lead in place},
          "Some targets leave the split: their initial times lie in it, and they do not.", "Both times have to pass the same test."),
@@ -111,16 +114,31 @@ def statistics(function: Any) -> Verdict:
             return wrong("The numbers are right, but every block is kept in memory until the end.", "Keep sums, and let the blocks go.")  # fmt: skip
         return right("Each channel has its own numbers, from the training times only, in one pass.")
     parts = [p[mine[p]] for p in np.split(np.arange(40), cuts) if mine[p].any()]
+    share = np.array([[len(p)] for p in parts]) / mine.sum()
+    means, stds = np.stack([moments(p) for p in parts], axis=1)
+    starts = np.array([[y[p][0].mean((-2, -1)), (y[p][0] * weight).mean((-2, -1))] for p in parts])  # (blocks, 2, V)
+    degrees = np.cos(lat)[:, None]
+    kappa = cosine.mean()
+
+    def near_mean(*values: Any) -> bool:
+        return any(np.allclose(m, value, rtol=0, atol=0.01 * std) for value in values)
+
     near = np.allclose(m, mean, rtol=1e-3)
     cases = [
         (same(moments(slice(None))), "These are the statistics of all times: the test times have leaked in.", "Drop from every block the hours outside the split."),
         (same(moments(parts[-1])), "Only the last training block counts: each block overwrites the one before.",
          "Add to the sums of earlier blocks. The official code makes this mistake for its pressure levels."),
         (same(moments(parts[0])), "Only the first training block counts.", "Return after the loop, not in it."),
-        (same(np.mean([moments(p) for p in parts], axis=0)), "You averaged the statistics of the blocks, which differ in length and in mean.",
+        (near_mean(means.mean(0)), "You averaged the statistics of the blocks, which differ in length and in mean.",
          "Add up counts and sums, and divide once at the end."),
+        (same((mean, (share * stds).sum(0))), "Your means are right; your deviations are averages of those of the blocks, and the blocks differ in mean.",
+         "Add up the squares over all blocks, and take one root at the end."),
+        (near_mean(*(((means - c) * share).sum(0) + c[-1] for c in starts.swapaxes(0, 1))), "The constant changes from block to block: the sums do not belong together.",
+         "Choose c once, in the first block with training times, and keep it."),
+        (near_mean(*(mean - c for c in starts[0])), "The constant is missing from your means.", "μ = c + the mean of y."),
+        (near_mean((y[mine] * degrees / degrees.mean()).mean((0, 2, 3))), "np.cos takes radians, and `lat` is in degrees.", "np.deg2rad"),
         (same(moments(mine, 1.0)), "Every row counts alike, the polar ones too.", "Weigh each row by cos φ, divided by its mean."),
-        (same((mean * cosine.mean(), s)), "Your weights do not average to one.", "Divide cos φ by its mean."),
+        (near_mean(mean * kappa, *(c + kappa * (mean - c) for c in starts[0])), "Your weights do not average to one.", "Divide cos φ by its mean."),
         (same((mean, std**2)), "The second number is the variance.", "A deviation has the unit of its channel: take the root."),
         (same((mean, np.sqrt((y[mine].var(axis=0) * weight).mean((-2, -1))))), "Your deviation is in time, at each place: differences between places are left out.", "One mean for the whole channel, and departures from it."),
         (same(moments(mine & (hours < split[1]))), "The last hour of the split is missing.", "Both ends belong to it."),
@@ -185,7 +203,13 @@ def stream(function: Any) -> Verdict:
         (np.array_equal(found["other"], found[0]), "Another key gives the same order.", "Seed the generator with the whole key."),
         (order.tolist() != expected, "No sample is lost or doubled, but the order is not the one of the docstring.", "default_rng((*key, p)).permutation(count) for pass p."),
     ]  # fmt: skip
-    return _first(cases, right("No sample is lost or doubled, and a batch depends on its number alone."))
+    verdict = _first(cases, right("No sample is lost or doubled, and a batch depends on its number alone."))
+    if not verdict.ok:
+        return verdict
+    three_passes = [i for p in (2, 3, 4) for i in np.random.default_rng((*key, p)).permutation(3)]
+    if np.array_equal(attempt(function, 1, 7, 3, key), three_passes[1:8]):
+        return verdict
+    return wrong("Batch 1 of 7 indices, when the source has 3 samples, comes out wrong.", "Through how many passes does it go?")  # fmt: skip
 
 
 @checker
@@ -244,8 +268,13 @@ def window_starts(function: Any) -> Verdict:
         (found == starts((after, *whole)), "You ask for the hour `after` itself, which is outside the window.", "after < t - t0 <= until"),
         (found == starts(whole[:-1]), "The last hour of the window is not looked at.", "range ends before its second argument."),
         (found in (starts((whole[0], until)), starts((until,)), starts((after, until))), "Only ends of the window are looked at: a hole inside it is not seen.", "All of its times have to be there."),
+        (found == starts(range(after + 1, until + 1)), "You ask for every hour, and the record has one state every `step` hours.", "range takes a step."),
+        (found == starts(range(step, until + step, step)), "You ask for the whole way from the initial time, and the window begins after `after`.", "A hole before the window does no harm."),
         (found == list(range(len(hours) - until // step)), "Positions are counted, not times: the hole is not seen.", "Is `hours[i] + n` in the record?"),
         (found == hours[starts(whole)].tolist(), "These are hours; positions were asked for.", "enumerate(hours) gives both."),
         (found != starts(whole), "These are not the initial times with a whole window.", "Write down the four hours that position 0 needs."),
     ]  # fmt: skip
-    return _first(cases, right("A window with a hole is left out, and no other."))
+    verdict = _first(cases, right("A window with a hole is left out, and no other."))
+    if not verdict.ok or np.array_equal(attempt(function, np.arange(0, 121, 12), after, until, 12), np.arange(8)):
+        return verdict
+    return wrong("With a state every 12 hours the answer is wrong: is a step of 6 built in?", "Use `step`.")

@@ -1,10 +1,29 @@
-"""Data in: `open("reference")` gives an `xarray.Dataset` with checked names, units and coordinates; loaders make batches of samples."""
+"""Data in: `open("reference")` gives an `xarray.Dataset` with checked names, units and coordinates; loaders make batches of samples.
 
-from .forecast import LEADS, WEEKS_3_4, WEEKS_5_6, Batch, ForecastSamples, Record, valid_at
-from .mixture import Mixture, MixtureLoader, ordered
-from .normalize import Climatology, Normalizer, Statistics, statistics
-from .sources import SOURCES, Source, check, open, select, split
-from .windows import PairSamples, ProjectionSamples, by_run
+Importing it loads nothing: what reads data needs no torch, and what makes batches brings it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .forecast import LEADS, WEEKS_3_4, WEEKS_5_6, Batch, ForecastSamples, Record, valid_at
+    from .mixture import Mixture, MixtureLoader, ordered
+    from .normalize import Climatology, Normalizer, Statistics, statistics
+    from .sources import SOURCES, Source, check, open, select, split
+    from .windows import PairSamples, ProjectionSamples, by_run
+
+_NAMES = {
+    "forecast": ("LEADS", "WEEKS_3_4", "WEEKS_5_6", "Batch", "ForecastSamples", "Record", "valid_at"),
+    "mixture": ("Mixture", "MixtureLoader", "ordered"),
+    "normalize": ("Climatology", "Normalizer", "Statistics", "statistics"),
+    "sources": ("SOURCES", "Source", "check", "open", "select", "split"),
+    "windows": ("PairSamples", "ProjectionSamples", "by_run"),
+}
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
+_MODULES = (*_NAMES, "archives", "door", "download", "packed")
 
 __all__ = [
     "LEADS",
@@ -31,3 +50,17 @@ __all__ = [
     "statistics",
     "valid_at",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+        globals()[name] = value  # so that the next look finds it at once
+        return value
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

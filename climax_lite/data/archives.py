@@ -301,58 +301,100 @@ def _from_esgf(facets: dict[str, str], short: set[str]) -> dict[str, xr.Dataset]
 # ---------------------------------------------------------------- ClimateBench
 
 
-def open_climatebench(folder: str | os.PathLike[str], run: str) -> tuple[xr.Dataset, xr.Dataset]:
+CLIMATEBENCH_RUNS = ("historical", "hist-GHG", "hist-aer", "ssp126", "ssp245", "ssp370", "ssp370-lowNTCF", "ssp585")
+"""Its runs with maps of emissions; `ssp245` is the one to be scored on."""
+
+_FORCINGS = {  # as in ClimateBench's prep_input_data.ipynb; the files carry no attributes
+    "CO2": ("Gt", "CO2 emitted since 1850"),
+    "SO2": ("kg m-2 s-1", "emission of SO2"),
+    "CH4": ("Gt yr-1", "emission of CH4"),
+    "BC": ("kg m-2 s-1", "emission of black carbon"),
+}
+_ANNUAL = {
+    "tas": "2m_temperature",
+    "diurnal_temperature_range": "diurnal_temperature_range",
+    "pr": "precipitation_rate",
+    "pr90": "precipitation_rate_90",
+}
+
+
+def open_climatebench(
+    folder: str | os.PathLike[str], run: str, member: int | None = None
+) -> tuple[xr.Dataset, xr.Dataset]:
     """One run of ClimateBench: what drove it and what came out, as `climax_lite.data.ProjectionSamples` takes them.
 
     Args:
         folder: where `train_val.tar.gz` and `test.tar.gz` are unpacked: `inputs_{run}.nc` and `outputs_{run}.nc`, at any depth.
-        run: `historical`, `hist-GHG`, `hist-aer`, `ssp126`, `ssp245`, `ssp370` or `ssp585`.
+        run: one of `CLIMATEBENCH_RUNS`.
+        member: the number of one member of the ensemble; by default the mean of those that a year has, as in the benchmark.
 
     Returns:
-        Forcings `CO2` (cumulative emissions), `SO2`, `CH4` and `BC`, (year, lat, lon), those without a map spread over the globe; before a
-        scenario come the historical years. And the annual climate, the mean of the members: `2m_temperature` and
-        `diurnal_temperature_range` (K), `precipitation_rate` and `precipitation_rate_90` (kg m-2 s-1: times 86,400 is mm a day).
+        Both (year, lat, lon) float32, on the 96 x 144 points of NorESM2-LM. Forcings: `CO2` (Gt, summed since 1850) and `CH4` (Gt a year),
+        spread over the globe, `SO2` and `BC` (kg m-2 s-1); before a scenario come the historical years, for the first windows to look
+        back into. Climate: `2m_temperature` and `diurnal_temperature_range` (K), `precipitation_rate` and `precipitation_rate_90`
+        (kg m-2 s-1: times 86,400 is mm a day), each **minus its mean in the pre-industrial control**, as the archive has them.
 
     Raises:
-        ValueError: when a file is missing, or the two are not on one grid.
+        ValueError: when the run or the member is unknown, a file is missing or not the published one, or the files are not on one grid.
     """
+    if run not in CLIMATEBENCH_RUNS:
+        raise ValueError(
+            f"unknown run {run!r}: expected one of {', '.join(CLIMATEBENCH_RUNS)}; the others have no maps of emissions"
+        )
     folder = Path(folder)
-    y = _yearly(_find(folder, f"outputs_{run}.nc"))
-    y = y.mean("member", keep_attrs=True) if "member" in y.dims else y
-    parts = [_yearly(_find(folder, f"inputs_{run}.nc"))]
-    if run.startswith("ssp"):
-        parts.insert(0, _yearly(_find(folder, "inputs_historical.nc")))
-    x = xr.concat(
-        [p[["CO2", "SO2", "CH4", "BC"]] for p in parts], "year", data_vars="minimal", combine_attrs="override"
-    )
+    y = _one_member(_yearly(_find(folder, f"outputs_{run}.nc"), _ANNUAL), member, run)
+    runs = ("historical", run) if run.startswith("ssp") else (run,)
+    inputs = {name: _yearly(_find(folder, f"inputs_{name}.nc"), _FORCINGS) for name in runs}
+    parts = [_on_the_grid_of(y, x, name) for name, x in inputs.items()]
+    x = xr.concat(parts, "year", data_vars="minimal", coords="minimal", compat="override", join="exact")
+    x = x.broadcast_like(x["SO2"]).transpose("year", "lat", "lon").astype("float32")
+    for name, (units, long_name) in _FORCINGS.items():
+        x[name].attrs = {"units": units, "long_name": long_name}
+    y = y.rename(_ANNUAL).transpose("year", "lat", "lon").astype("float32")
+    for name in _ANNUAL.values():
+        known = variable(name)
+        said = canonical_units(y[name].attrs.get("units", known.units))  # subtracting the control dropped them
+        if said != known.units:
+            raise ValueError(f"expected {name} in {known.units!r}, got {said!r}: this is not the published file")
+        y[name].attrs = {
+            "units": known.units,
+            "long_name": f"{known.long_name} minus its mean in the pre-industrial control",
+            "short_name": f"Δ{known.short}",
+        }
+    return x, y
+
+
+def _yearly(path: Path, names: Iterable[str]) -> xr.Dataset:
+    """The named variables of a file, with the dimensions year, lat and lon; its time is a number of the year, or a date in it."""
+    ds = _open_file(path).reset_coords(drop=True)
+    ours = {"latitude": "lat", "longitude": "lon", "time": "year"}
+    ds = ds.rename({old: new for old, new in ours.items() if old in ds.dims})
+    if missing := [n for n in (*names, "year", "lat", "lon") if n not in ds.variables]:
+        have = ", ".join(map(str, ds.variables))
+        raise ValueError(f"{path} has no {', '.join(missing)}; it has {have}: this is not the published file")
+    if ds["year"].dtype.kind not in "iuf":
+        ds = ds.assign_coords(year=ds["year"].dt.year)
+    return ds[[*names]].assign_coords(year=ds["year"].astype(int)).sortby(["year", "lat", "lon"])
+
+
+def _one_member(ds: xr.Dataset, member: int | None, run: str) -> xr.Dataset:
+    """Members that lack a year have NaN there, which the mean leaves out."""
+    if "member" not in ds.dims:
+        return ds
+    if member is None:
+        return ds.mean("member", keep_attrs=True)
+    if member not in ds["member"].values:
+        raise ValueError(f"{run} has no member {member}: expected one of {', '.join(map(str, ds['member'].values))}")
+    return ds.sel(member=member, drop=True).dropna("year", how="all")
+
+
+def _on_the_grid_of(y: xr.Dataset, x: xr.Dataset, run: str) -> xr.Dataset:
     for axis in ("lat", "lon"):
         if x.sizes[axis] != y.sizes[axis] or not np.allclose(x[axis], y[axis], atol=1e-3):
             raise ValueError(
                 f"expected inputs and outputs of {run} on one grid, got others in {axis}: fetch both files again"
             )
-        x[axis] = y[axis]
-    x = x.broadcast_like(x["SO2"]).transpose("year", "lat", "lon").astype("float32")
-    ours = {"tas": "2m_temperature", "pr": "precipitation_rate", "pr90": "precipitation_rate_90"}
-    y = y.rename(ours)[["2m_temperature", "diurnal_temperature_range", "precipitation_rate", "precipitation_rate_90"]]
-    for v in map(str, y.data_vars):
-        known = variable(v)
-        if (
-            said := canonical_units(y[v].attrs.get("units", known.units))
-        ) != known.units:  # regridding and averaging dropped them
-            raise ValueError(f"expected {v} in {known.units!r}, got {said!r}: this is not the published file")
-        y[v].attrs = known.attrs
-    return x, y.transpose("year", "lat", "lon").astype("float32")
-
-
-def _yearly(path: Path) -> xr.Dataset:
-    """(year, lat, lon) of a file whose time is a number of the year, or a date in it."""
-    ds = _open_file(path).reset_coords(drop=True)
-    ds = ds.rename(
-        {old: new for old, new in {"latitude": "lat", "longitude": "lon", "time": "year"}.items() if old in ds.dims}
-    )
-    if ds["year"].dtype.kind not in "iuf":
-        ds = ds.assign_coords(year=ds["year"].dt.year)
-    return ds.assign_coords(year=ds["year"].astype(int)).sortby(["lat", "lon"])
+    return x.assign_coords(lat=y["lat"], lon=y["lon"])  # the last digits may differ
 
 
 # ---------------------------------------------------------------- a folder of your own

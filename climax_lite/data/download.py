@@ -1,7 +1,7 @@
 """`climax-lite data`: list the archives, fetch a part of one, check a folder.
 
 A store is written block by block of times into `OUT.part`, with a manifest of the whole blocks beside it, and gets its name when all are
-there. Once laid out it has no root metadata until then, so nothing opens half of it. The same command again goes on where the last ended.
+there. Until then it has no root metadata, so nothing opens half of it. The same command again goes on where the last ended.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pooch
@@ -133,9 +134,10 @@ def _about(ds: xr.Dataset, block: int) -> dict[str, str]:
 
 
 def _resume(part: Path, manifest: Path, about: dict[str, str]) -> set[int]:
-    """The blocks that are there already; what has no manifest is the trace of a start that failed."""
-    if not manifest.exists():
+    """The blocks that are there already; a store without its manifest, or a manifest without its store, is the trace of a kill."""
+    if not (manifest.exists() and part.exists()):
         shutil.rmtree(part, ignore_errors=True)
+        manifest.unlink(missing_ok=True)
         return set()
     found = json.loads(manifest.read_text())
     if found["digest"] != about["digest"]:
@@ -156,18 +158,22 @@ def _skeleton(ds: xr.Dataset, part: Path, moving: list[str], block: int) -> None
     """Coordinates, constants, and an empty array for each variable that changes in time."""
     import zarr
 
-    part.parent.mkdir(parents=True, exist_ok=True)
-    ds.drop_vars(moving).to_zarr(part, mode="w", zarr_format=2, consolidated=False)
-    root = zarr.open_group(part, mode="r+")
+    # In memory first: on disk the root metadata would come before what they promise, and a kill would leave a store that opens.
+    files: dict[str, Any] = {}
+    store = zarr.storage.MemoryStore(files)
+    ds.drop_vars(moving).to_zarr(store, mode="w", zarr_format=2, consolidated=False)
+    root = zarr.open_group(store, mode="r+")
     for name in moving:
         chunks = (block, *ds[name].shape[1:])
         attributes = {**ds[name].attrs, "_ARRAY_DIMENSIONS": ["time", "lat", "lon"]}
         root.create_array(
             name, shape=ds[name].shape, chunks=chunks, dtype="float32", fill_value=np.nan, attributes=attributes
         )
-    zarr.consolidate_metadata(part)
-    for name in _ROOT:
-        os.replace(part / name, _hidden(part / name))
+    zarr.consolidate_metadata(store)
+    for key, content in files.items():
+        file = _hidden(part / key) if key in _ROOT else part / key
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.to_bytes())
 
 
 def _write_block(ds: xr.Dataset, part: Path, times: slice) -> None:

@@ -18,6 +18,8 @@ import torch
 import xarray as xr
 
 from ..grid import Grid, Region
+from . import sources
+from .normalize import Normalizer, on_grid, statistics
 
 LEADS = tuple(range(6, 169, 6))
 """Lead times of the paper's pretraining (hours): 6 to 168, both included."""
@@ -166,6 +168,27 @@ class Record:
             other = ", ".join(k for k in about if found.get(k) != about[k])
             raise ValueError(f"{folder} holds another record ({other} differ): give another folder, or delete this one")
         return cls(np.load(folder / "values.npy", mmap_mode="r"), *rest)
+
+    @classmethod
+    def prepared(
+        cls,
+        name: str,
+        part: str = "train",
+        grid_shape: tuple[int, int] = (32, 64),
+        anomalies: bool = True,
+        path: str | os.PathLike[str] | None = None,
+    ) -> Record:
+        """A split of a named source as a network takes it: on a regular grid, normalised with the statistics of its training part.
+
+        Args:
+            name: a key of `SOURCES`.
+            part: a split of it.
+            grid_shape: (H, W); other grids are regridded conservatively.
+            anomalies: from the climatology, in units of their deviation (else the full state).
+            path: as in `of`.
+        """
+        ds = on_grid(sources.open(name).sel(time=sources.split(name, part)), Grid.regular(*grid_shape))
+        return cls.of(Normalizer(statistics(name, grid_shape=grid_shape), anomalies).apply(ds), name, path)
 
     @functools.cached_property
     def hours(self) -> np.ndarray:
@@ -333,6 +356,22 @@ class ForecastSamples:
     def pairs(self) -> int:
         """How many different (initial time, lead time) pairs there are."""
         return int((self.valid >= 0).sum())
+
+    def subset(self, fraction: float) -> ForecastSamples:
+        """A part of the initial times, spread evenly: every hundredth for 0.01.
+
+        Raises:
+            ValueError: when the fraction is not above 0 and at most 1.
+        """
+        if not 0 < fraction <= 1:
+            raise ValueError(f"expected a fraction above 0 and at most 1, got {fraction:g}")
+        count = max(1, round(fraction * len(self)))
+        keep = ((np.arange(count) + 0.5) * len(self) / count).astype(int)
+        return replace(self, initial=self.initial[keep], valid=self.valid[keep])
+
+    def at_most(self, count: int) -> ForecastSamples:
+        """No more than `count` initial times, spread evenly."""
+        return self.subset(min(1.0, count / len(self)))
 
     def draw(self, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Choose the lead time of each sample: indices (B,) → (B, 2), index and position in `leads`."""

@@ -22,6 +22,7 @@ import pooch
 import xarray as xr
 
 from ..grid import Grid
+from ..regrid import regrid
 from ..variables import variable
 
 DAYS_A_YEAR = 365.2425
@@ -228,6 +229,19 @@ class _Sums:
 # ---------------------------------------------------------------- statistics
 
 
+def on_grid(ds: xr.Dataset, grid: Grid) -> xr.Dataset:
+    """A dataset on another grid: conservative means; unchanged where it is on that grid already."""
+    if all(
+        len(ds[c]) == len(degrees) and np.allclose(ds[c], degrees, atol=1e-3)
+        for c, degrees in (("lat", grid.lat), ("lon", grid.lon))
+    ):
+        return ds
+    out = regrid(ds, grid)
+    if "lattitude" in out:  # a coordinate as a field: not a mean, but that of the new grid
+        out["lattitude"] = out["lattitude"].copy(data=np.repeat(grid.lat[:, None], len(grid.lon), 1).astype("float32"))
+    return out
+
+
 @dataclass(frozen=True, eq=False)
 class Statistics:
     """Means and deviations of a source, one number per variable, from its training part.
@@ -334,23 +348,31 @@ class Statistics:
         )
 
 
-@functools.lru_cache(maxsize=16)
-def statistics(name: str, split: str = "train") -> Statistics:
+@functools.lru_cache(maxsize=32)
+def statistics(name: str, split: str = "train", grid_shape: tuple[int, int] | None = None) -> Statistics:
     """The statistics of a named source's training part, fitted once and kept in the user's cache.
 
-    The cache is keyed by the checksums of the source's files and the split: other data, other numbers.
+    The cache is keyed by the checksums of the source's files, the split and the grid: other data, other numbers.
+
+    Args:
+        name: a key of `SOURCES`.
+        split: which part of it; anything but the training part is a leak.
+        grid_shape: (H, W) of a regular grid to fit on after conservative regridding; by default the source's own grid.
     """
     from . import sources
 
     period = sources.split(name, split)
-    key = hashlib.sha256(repr((FORMAT, sources.version(name), period)).encode()).hexdigest()[:16]
+    key = hashlib.sha256(repr((FORMAT, sources.version(name), period, grid_shape)).encode()).hexdigest()[:16]
     path = Path(pooch.os_cache("climax_lite")) / "statistics" / f"{name}-{split}-{key}.npz"
     if path.exists():
         try:
             return Statistics.load(path)
         except ValueError:
             path.unlink(missing_ok=True)  # a damaged cache is no reason to stop
-    found = Statistics.fit(sources.open(name).sel(time=period), name)
+    record = sources.open(name).sel(time=period)
+    if grid_shape is not None:
+        record = on_grid(record, Grid.regular(*grid_shape))
+    found = Statistics.fit(record, name)
     with contextlib.suppress(OSError):  # nor is a disk that is full or read-only
         found.save(path)
     return found

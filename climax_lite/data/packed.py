@@ -211,8 +211,11 @@ class _PackedArray(BackendArray):
         return out.squeeze(axis=tuple(drop)) if drop else out
 
 
-def open_files(paths: list[str | Path]) -> xr.Dataset:
+def open_files(paths: list[str | Path], gaps: bool = False) -> xr.Dataset:
     """Open consecutive packed files of one world as a lazy dataset, variables without attributes.
+
+    Args:
+        gaps: whether times may be missing between two files; where they are not on purpose, a file has been forgotten.
 
     Raises:
         ValueError: when a file is damaged, or the files have different grids or variables, or times that do not follow on.
@@ -224,7 +227,8 @@ def open_files(paths: list[str | Path]) -> xr.Dataset:
             raise ValueError(f"expected one grid, got two: {before.path.name} and {after.path.name} differ")
         if list(before.header["variables"]) != list(after.header["variables"]):
             raise ValueError(f"expected the same variables in {before.path.name} and {after.path.name}")
-        if after.time[0] - before.time[-1] != np.timedelta64(before.header["step_hours"], "h"):
+        step, ahead = np.timedelta64(before.header["step_hours"], "h"), after.time[0] - before.time[-1]
+        if ahead < step or (ahead > step and not gaps):
             raise ValueError(
                 f"expected consecutive files, got a gap or an overlap between {before.path.name} and {after.path.name}"
             )

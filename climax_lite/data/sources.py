@@ -58,7 +58,11 @@ SOURCES: dict[str, Source] = {
             "reference",
             "The world that plays the reanalysis: SPEEDY at T31 with observed sea-surface temperatures, 6-hourly, 5.625°",
             "reanalysis",
-            {"train": ("1985-01-01", "1985-12-31"), "test": ("1986-02-15", "1986-12-31")},
+            {
+                "train": ("1985-01-01", "1985-12-31"),
+                "validation": ("1987-02-15", "1987-06-15"),
+                "test": ("1986-02-15", "1986-12-31"),
+            },
         ),
         Source(
             "windy",
@@ -140,7 +144,7 @@ def open(name: str | os.PathLike[str], variables: Iterable[str] | None = None) -
 
 
 def _embedded(source: Source, variables: Iterable[str] | None) -> xr.Dataset:
-    ds = packed.open_files([_local(f) for f in source.files])
+    ds = packed.open_files([local(f) for f in source.files], gaps=True)
     ds["lattitude"] = (
         ("lat", "lon"),
         np.broadcast_to(ds.lat.values[:, None].astype("float32"), (ds.sizes["lat"], ds.sizes["lon"])),
@@ -240,7 +244,12 @@ def _registry() -> dict[str, str]:
     return {name: checksum for name, checksum in lines}
 
 
-def _local(name: str) -> Path:
+def registered(folder: str) -> tuple[str, ...]:
+    """The files that come with the project below a folder of `data/`, in order."""
+    return tuple(name for name in _registry() if name.startswith(folder))
+
+
+def local(name: str) -> Path:
     """The path of an embedded file: in the checkout, or fetched once into the user's cache and checked against its SHA-256."""
     folder = data_folder()
     if folder is not None and (folder / name).exists():

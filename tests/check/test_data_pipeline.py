@@ -89,6 +89,38 @@ def of(change, *args, **kwargs):
     return lambda *a: change(*statistics(*a, *args, **kwargs))
 
 
+def deviations_of_blocks(blocks, lat, split):
+    count, mean, std = 0, 0.0, 0.0
+    for hours, x in blocks:
+        n = ((hours >= split[0]) & (hours <= split[1])).sum()
+        if n:
+            m, s = statistics([(hours, x)], lat, split)
+            count, mean, std = count + n, mean + n * m, std + n * s
+    return mean / count, std / count
+
+
+def constants(blocks, lat, split, weighted=False, keep=False, add=True):
+    """A constant for each block (or only for the first one), perhaps not added back."""
+    w = np.cos(np.deg2rad(lat))[:, None]
+    w /= w.mean()
+    count, total, squares, constant = 0, 0.0, 0.0, None
+    for hours, values in blocks:
+        y = values[(hours >= split[0]) & (hours <= split[1])].astype("float64")
+        if len(y):
+            if constant is None or not keep:
+                constant = (y[0] * (w if weighted else 1)).mean((-2, -1))
+            y -= constant[:, None, None]
+            count += len(y)
+            total = total + (y * w).mean((-2, -1)).sum(0)
+            squares = squares + (y**2 * w).mean((-2, -1)).sum(0)
+    mean = total / count
+    return add * constant + mean, np.sqrt(np.maximum(squares / count - mean**2, 0))
+
+
+def in_degrees(blocks, lat, split):
+    return statistics(blocks, lat, split, weights=lambda w: np.cos(lat)[:, None] / np.cos(lat).mean())
+
+
 # ---------------------------------------------------------------- leads
 
 
@@ -121,6 +153,16 @@ def dropping_the_tail(number, size, count, key):
     return order[number % each * size :][:size]
 
 
+def two_passes(number, size, count, key):
+    """Right unless a batch goes through more than two passes."""
+    first, at = divmod(number * size, count)
+    return np.concatenate([np.random.default_rng((*key, p)).permutation(count) for p in (first, first + 1)])[at:][:size]
+
+
+def within(hours, needed):
+    return np.array([i for i, h in enumerate(hours) if np.isin(h + np.array(needed), hours).all()])
+
+
 history = np.random.default_rng(0)
 
 
@@ -145,6 +187,7 @@ WRONG = [
     ("pairs", by_position, "reach across the hole: they are 24 h apart"),
     ("pairs", functools.partial(by_position, steps=1), "off by one step"),
     ("pairs", functools.partial(by_position, steps=4), "most of your pairs are 36 h apart"),
+    ("pairs", lambda h, n, s: pairs(h[(h >= s[0]) & (h <= s[1])], n, s), "count from the start of the split"),
     ("pairs", next_there, "reach across the hole"),
     ("pairs", lambda h, n, s: h[pairs(h, n, s)], "no positions in `hours`"),
     ("pairs", lambda h, n, s: np.repeat(pairs(h, n, s), 2, 0), "come twice"),
@@ -156,6 +199,13 @@ WRONG = [
     ("statistics", mean_of_blocks, "averaged the statistics of the blocks"),
     ("statistics", functools.partial(statistics, weights=np.ones_like), "Every row counts alike"),
     ("statistics", functools.partial(statistics, weights=lambda w: w, centre=False), "do not average to one"),
+    ("statistics", functools.partial(statistics, weights=lambda w: w), "do not average to one"),
+    ("statistics", deviations_of_blocks, "your deviations are averages"),
+    ("statistics", constants, "The constant changes from block to block"),
+    ("statistics", functools.partial(constants, weighted=True), "The constant changes from block to block"),
+    ("statistics", functools.partial(constants, keep=True, add=False), "The constant is missing"),
+    ("statistics", functools.partial(constants, keep=True, add=False, weighted=True), "The constant is missing"),
+    ("statistics", in_degrees, "np.cos takes radians"),
     ("statistics", functools.partial(statistics, last_in=False), "last hour of the split"),
     ("statistics", functools.partial(statistics, dtype="float32", centre=False), "float32 cancels"),
     ("statistics", of(lambda m, s: (m, s**2)), "is the variance"),
@@ -184,6 +234,7 @@ WRONG = [
     ("stream", lambda n, s, c, k: stream(n, s, c, (*k, 1)), "not the one of the docstring"),
     ("stream", lambda n, s, c, k: stream(n, s, c, k) + 1, "Indices run from 0 to 9"),
     ("stream", lambda n, s, c, k: stream(n, c, c, k), "Expected 4 indices"),
+    ("stream", two_passes, "when the source has 3 samples"),
     ("shares", lambda n, t: n / n.sum(), "no effect"),
     ("shares", lambda n, t: n**t / (n**t).sum(), "upside down"),
     ("shares", lambda n, t: n ** (1 / t), "add up to one"),
@@ -194,6 +245,9 @@ WRONG = [
     ("window_starts", lambda h, a, u, s: SOLUTIONS["window_starts"](h, a, u - s, s), "last hour of the window"),
     ("window_starts", lambda h, a, u, s: np.flatnonzero(np.isin(h + u, h)), "Only ends of the window"),
     ("window_starts", lambda h, a, u, s: np.flatnonzero(np.isin(h + u, h) & np.isin(h + a + s, h)), "Only ends of the window"),
+    ("window_starts", lambda h, a, u, s: within(h, range(a + 1, u + 1)), "You ask for every hour"),
+    ("window_starts", lambda h, a, u, s: within(h, range(s, u + s, s)), "the whole way from the initial time"),
+    ("window_starts", lambda h, a, u, s: within(h, range(a + 6, u + 6, 6)), "is a step of 6 built in"),
     ("window_starts", lambda h, a, u, s: np.arange(len(h) - u // s), "Positions are counted"),
     ("window_starts", lambda h, a, u, s: h[SOLUTIONS["window_starts"](h, a, u, s)], "positions were asked for"),
     ("window_starts", lambda h, a, u, s: SOLUTIONS["window_starts"](h, a, u, s)[1:], "not the initial times"),

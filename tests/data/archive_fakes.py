@@ -170,33 +170,50 @@ def cmip6(folder: Path) -> Path:
     return folder / "pangeo-cmip6.csv"
 
 
-def climatebench(folder: Path) -> None:
-    """Inputs by year number on latitude and longitude; outputs of three members on lat and lon, without units, with a quantile."""
-    folder.mkdir(parents=True)
-    for run, first in (("historical", 1850), ("ssp245", 2015)):
-        years = np.arange(first, first + 12)
-        grid = {"latitude": LAT, "longitude": LON}
-        maps = np.broadcast_to(years[:, None, None] / 1000.0, (12, 4, 8))
-        xr.Dataset(
+# The global series of the published files begin and end so; CO2 in Gt since 1850, CH4 in Gt a year.
+CLIMATEBENCH_SERIES = {
+    "historical": {"CO2": (0.1883, 1500.0), "CH4": (0.03131, 0.3712)},
+    "ssp245": {"CO2": (1536.0, 4524.0), "CH4": (0.3737, 0.2803)},
+}
+NORESM2 = np.linspace(-90, 90, 96), np.arange(144) * 2.5
+
+
+def climatebench(folder: Path, lat: np.ndarray = LAT, lon: np.ndarray = LON, years: int = 12) -> None:
+    """As prep_input_data.ipynb of ClimateBench writes them: the last years of the historical run and the first of a scenario.
+
+    Inputs: the year as a number under `time`, global series, maps on latitude and longitude. Outputs: float32 but for the quantile, which
+    leaves a scalar coordinate; three members on lat and lon, the third without the last year; no units, since the control was subtracted.
+    The maps hold the year / 1000, the outputs the year and the number of the member, times a power of ten.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for run, first in (("historical", 2015 - years), ("ssp245", 2015)):
+        time = np.arange(first, first + years)
+        series = {v: ("time", np.linspace(*ends, years)) for v, ends in CLIMATEBENCH_SERIES[run].items()}
+        maps = np.broadcast_to(time[:, None, None] / 1000.0, (years, len(lat), len(lon)))
+        sides = ("time", "latitude", "longitude")
+        inputs = xr.Dataset(
+            {"CO2": series["CO2"], "SO2": (sides, maps), "CH4": series["CH4"], "BC": (sides, 2 * maps)},
+            {"time": time, "longitude": lon, "latitude": lat},
+        )
+        inputs["latitude"].attrs["units"] = "degrees"
+        inputs.to_netcdf(folder / f"inputs_{run}.nc")
+        member = np.array([1, 2, 3])
+        values = np.broadcast_to(
+            (member[:, None] + time)[:, :, None, None], (3, years, len(lat), len(lon))
+        ).astype(float)  # fmt: skip
+        values[2, -1] = np.nan
+        sides = ("member", "time", "lat", "lon")
+        outputs = xr.Dataset(
             {
-                "CO2": ("time", years * 2.0),
-                "CH4": ("time", years * 0.1),
-                "SO2": (("time", "latitude", "longitude"), maps),
-                "BC": (("time", "latitude", "longitude"), maps),
+                "diurnal_temperature_range": (sides, (0.1 * values).astype("float32")),
+                "tas": (sides, values.astype("float32")),
+                "pr": (sides, (-1e-8 * values).astype("float32")),  # a change, so it may be negative
+                "pr90": (sides, 1e-7 * values),
             },
-            {"time": years} | grid,
-        ).to_netcdf(folder / f"inputs_{run}.nc")
-        values = np.arange(3.0)[:, None, None, None] + np.broadcast_to(years[:, None, None], (12, 4, 8))
-        dims = ("member", "time", "lat", "lon")
-        xr.Dataset(
-            {
-                "tas": (dims, values),
-                "diurnal_temperature_range": (dims, values),
-                "pr": (dims, values),
-                "pr90": (dims, values),
-            },
-            {"member": [1, 2, 3], "time": years, "lat": LAT, "lon": LON, "quantile": 0.9},
-        ).to_netcdf(folder / f"outputs_{run}.nc")
+            {"lat": lat, "lon": lon, "time": time, "quantile": 0.9, "member": member},
+        )
+        outputs["lat"].attrs["units"] = "degrees"
+        outputs.to_netcdf(folder / f"outputs_{run}.nc")
 
 
 def climatebench_mirror(folder: Path) -> None:

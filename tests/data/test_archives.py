@@ -10,7 +10,9 @@ import xarray as xr
 
 pytest.importorskip("zarr")
 pytest.importorskip("dask")
-from climax_lite.data import ForecastSamples, ProjectionSamples, Record, archives
+from climax_lite.data import ForecastSamples, ProjectionSamples, Record, archives, by_run
+from climax_lite.grid import Grid
+from climax_lite.regrid import regrid
 
 from . import archive_fakes as fakes
 
@@ -221,27 +223,90 @@ class TestClimateBench:
     def test_a_scenario_has_the_historical_forcings_before_it(self, folder):
         x, y = archives.open_climatebench(folder, "ssp245")
         assert list(x.data_vars) == ["CO2", "SO2", "CH4", "BC"]
-        assert x.year.values.tolist() == [*range(1850, 1862), *range(2015, 2027)]
+        assert x.year.values.tolist() == [*range(2003, 2027)]
         assert y.year.values.tolist() == [*range(2015, 2027)]
-        assert x["CO2"].dims == ("year", "lat", "lon")
-        assert float(x["CO2"].sel(year=2015, lat=22.5, lon=90)) == 4030
-        assert float(x["SO2"].sel(year=1850, lat=22.5, lon=90)) == pytest.approx(1.85)
-        assert float(y["2m_temperature"].sel(year=2015)[0, 0]) == 2016  # mean of 2015, 2016 and 2017
-        assert y["precipitation_rate_90"].attrs["units"] == "kg m-2 s-1"
+        assert {v: (a.dims, a.dtype) for ds in (x, y) for v, a in ds.data_vars.items()} == {
+            v: (("year", "lat", "lon"), np.float32) for v in (*x.data_vars, *y.data_vars)
+        }
+        assert float(x["CO2"].std(("lat", "lon")).max()) == 0  # a global series is the same everywhere
+        at = {"lat": 22.5, "lon": 90}
+        np.testing.assert_allclose(x["CO2"].sel(at).sel(year=[2003, 2014, 2015, 2026]), [0.1883, 1500, 1536, 4524])
+        np.testing.assert_allclose(x["CH4"].sel(at).sel(year=[2014, 2015]), [0.3712, 0.3737])
+        np.testing.assert_allclose(x["SO2"].sel(at).sel(year=[2003, 2015]), [2.003, 2.015])
+        np.testing.assert_allclose(x["BC"].sel(at).sel(year=[2003, 2015]), [4.006, 4.03])
 
-    def test_its_windows(self, folder):
+    def test_targets_are_the_mean_of_the_members_that_a_year_has(self, folder):
+        _, y = archives.open_climatebench(folder, "ssp245")
+        last = y.isel(year=[0, -1], lat=0, lon=0)
+        # members 1, 2 and 3 in 2015; 1 and 2 in 2026
+        np.testing.assert_allclose(last["2m_temperature"], [2017, 2027.5])
+        np.testing.assert_allclose(last["diurnal_temperature_range"], [201.7, 202.75], rtol=1e-6)
+        np.testing.assert_allclose(last["precipitation_rate"], [-2.017e-5, -2.0275e-5], rtol=1e-6)
+        np.testing.assert_allclose(last["precipitation_rate_90"], [2.017e-4, 2.0275e-4], rtol=1e-6)
+
+    def test_one_member(self, folder):
+        _, second = archives.open_climatebench(folder, "ssp245", member=2)
+        assert float(second["2m_temperature"][-1, 0, 0]) == 2028
+        _, third = archives.open_climatebench(folder, "ssp245", member=3)
+        assert third.year.values.tolist() == [*range(2015, 2026)]  # it lacks the last
+        with pytest.raises(ValueError, match="ssp245 has no member 4: expected one of 1, 2, 3"):
+            archives.open_climatebench(folder, "ssp245", member=4)
+
+    def test_units_are_stated_and_a_change_is_called_so(self, folder):
         x, y = archives.open_climatebench(folder, "historical")
-        assert len(ProjectionSamples.of({"historical": (x, y)}, history=10)) == 3  # years 10, 11 and 12
+        assert {v: a.attrs["units"] for v, a in x.data_vars.items()} == {
+            "CO2": "Gt", "SO2": "kg m-2 s-1", "CH4": "Gt yr-1", "BC": "kg m-2 s-1",
+        }  # fmt: skip
+        assert y["precipitation_rate_90"].attrs["units"] == "kg m-2 s-1"
+        assert all("minus its mean in the pre-industrial control" in a.attrs["long_name"] for a in y.data_vars.values())
+        assert x.year.values.tolist() == y.year.values.tolist() == [*range(2003, 2015)]
+
+    def test_windows_by_run(self, folder):
+        runs = {run: archives.open_climatebench(folder, run) for run in ("historical", "ssp245")}
+        learn, held = by_run(runs, ["ssp245"])
+        assert len(ProjectionSamples.of({run: runs[run] for run in learn})) == 3  # years 10, 11 and 12
+        test = ProjectionSamples.of({run: runs[run] for run in held})
+        assert test.years.tolist() == [*range(2015, 2027)]  # the first looks back into 2006 to 2014
+        first = test.batch(np.array([[0]]))
+        np.testing.assert_allclose(first.x[0, :, 1, 0, 0], np.arange(2006, 2016) / 1000)  # SO2
+
+    def test_the_grid_of_noresm2(self, tmp_path):
+        fakes.climatebench(tmp_path, *fakes.NORESM2, years=2)
+        x, y = archives.open_climatebench(tmp_path, "ssp245")
+        np.testing.assert_array_equal(x.lat, y.lat)
+        grid = Grid.from_dataset(y)
+        assert (grid.shape, grid.periodic) == ((96, 144), True)
+        np.testing.assert_allclose(grid.lat[:3], [-90, -88.11, -86.21], atol=0.01)
+        coarse = regrid(y, Grid.regular(32, 64))
+        np.testing.assert_allclose(coarse["2m_temperature"][0], 2017)
+
+    def test_last_digits_of_the_axes_may_differ(self, folder):
+        path = folder / "train_val/inputs_historical.nc"
+        ds = xr.load_dataset(path)
+        ds.assign_coords(latitude=ds.latitude + 1e-6).to_netcdf(path)
+        x, y = archives.open_climatebench(folder, "ssp245")
+        assert (x.sizes["lat"], bool(x["CO2"].isnull().any())) == (4, False)
+        np.testing.assert_array_equal(x.lat, y.lat)
 
     def test_bad_requests_get_a_sentence(self, folder):
         with pytest.raises(
             ValueError, match=r"no outputs_ssp585.nc; it has inputs_historical.nc.*climax-lite data get climatebench"
         ):
             archives.open_climatebench(folder, "ssp585")
+        with pytest.raises(
+            ValueError, match=r"unknown run '1pctCO2': expected one of historical.*no maps of emissions"
+        ):
+            archives.open_climatebench(folder, "1pctCO2")
         path = folder / "train_val/outputs_ssp245.nc"
         ds = xr.load_dataset(path)
         ds.isel(lat=slice(0, 2)).to_netcdf(path)
         with pytest.raises(ValueError, match="on one grid, got others in lat"):
+            archives.open_climatebench(folder, "ssp245")
+        ds.assign(pr=ds["pr"].assign_attrs(units="mm day-1")).to_netcdf(path)
+        with pytest.raises(ValueError, match=r"precipitation_rate in 'kg m-2 s-1', got 'mm day-1'"):
+            archives.open_climatebench(folder, "ssp245")
+        ds.drop_vars("pr90").to_netcdf(path)
+        with pytest.raises(ValueError, match=r"outputs_ssp245.nc has no pr90; it has .*not the published file"):
             archives.open_climatebench(folder, "ssp245")
 
 

@@ -145,6 +145,53 @@ class TestStore:
         same(tmp_path / "out.zarr", archives.open_weatherbench2(era5, NAMES))
         assert os.listdir(tmp_path) == ["out.zarr"]
 
+    def test_while_it_is_laid_out_it_never_opens(self, ds, tmp_path, monkeypatch):
+        """A kill leaves what is on the disk at that moment: look whenever a file or a folder is made."""
+        part, looks = tmp_path / "out.zarr.part", []
+
+        def look(event, args):
+            if event in ("open", "os.mkdir", "os.rename") and looking and str(part) in str(args[0]):
+                looks.append([mark for mark in (".zgroup", ".zmetadata", "zarr.json") if (part / mark).exists()])
+
+        def stop(*args):
+            raise InterruptedError
+
+        looking = True
+        sys.addaudithook(look)  # it cannot be taken away, only be told to look no more
+        monkeypatch.setattr(download, "_write_block", stop)
+        with pytest.raises(InterruptedError):
+            download.write_store(ds, tmp_path / "out.zarr")
+        looking = False
+        assert len(looks) > 10
+        assert not any(looks)
+
+    def test_a_kill_while_it_is_laid_out(self, era5, ds, tmp_path):
+        out, part = tmp_path / "out.zarr", tmp_path / "out.zarr.part"
+        code = (
+            "import os, signal, sys; from climax_lite.data import archives, download\n"
+            "def kill(event, args):\n"
+            f"    if event == 'open' and str(args[0]).startswith({str(part / 'lon')!r}): os.kill(os.getpid(), signal.SIGKILL)\n"
+            "sys.addaudithook(kill)\n"
+            f"download.write_store(archives.open_weatherbench2({str(era5)!r}, {NAMES!r}), {str(out)!r})\n"
+        )
+        assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == -signal.SIGKILL
+        assert os.listdir(tmp_path) == ["out.zarr.part"]
+        with pytest.raises(FileNotFoundError):
+            xr.open_zarr(part)
+        with pytest.raises(ValueError, match=r"holds nothing to read.*an unfinished download"):
+            archives.open_folder(part)
+        download.write_store(ds, out)
+        same(out, ds)
+        assert os.listdir(tmp_path) == ["out.zarr"]
+
+    def test_a_manifest_that_lost_its_store_is_no_beginning(self, ds, tmp_path):
+        """As after a kill between the store's new name and the manifest's end, once the store is deleted."""
+        manifest = {**download._about(ds, 52), "done": [0]}
+        (tmp_path / "out.zarr.part.json").write_text(json.dumps(manifest))
+        download.write_store(ds, tmp_path / "out.zarr", block=52)
+        same(tmp_path / "out.zarr", ds)
+        assert os.listdir(tmp_path) == ["out.zarr"]
+
 
 def run(*words) -> int:
     try:

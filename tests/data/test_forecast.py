@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from climax_lite.data import LEADS, WEEKS_3_4, ForecastSamples, Record, forecast
+from climax_lite.data import LEADS, WEEKS_3_4, ForecastSamples, Record, Statistics, forecast
+from climax_lite.data.normalize import on_grid
 from climax_lite.grid import Grid
 from climax_lite.variables import variable
 
@@ -202,3 +203,47 @@ def test_a_batch_moves_as_a_whole():
     batch = everything(ForecastSamples.of(Record.of(toy()), 6)).to(torch.float64)
     assert batch.x.dtype == batch.y.dtype == batch.lead_hours.dtype == torch.float64
     assert len(batch) == 39
+
+
+class TestSubset:
+    def test_initial_times_are_spread_evenly(self):
+        samples = ForecastSamples.of(Record.of(toy(101)), 6)  # 100 initial times
+        assert samples.subset(0.04).initial.tolist() == [12, 37, 62, 87]
+        assert len(samples.subset(1.0)) == 100
+        assert len(samples.subset(0.001)) == 1
+        batch = everything(samples.subset(0.04))
+        assert (hour_of(batch.y) - hour_of(batch.x) == 6).all()
+
+    def test_at_most(self):
+        samples = ForecastSamples.of(Record.of(toy(101)), 6)
+        assert len(samples.at_most(30)) == 30
+        assert len(samples.at_most(1000)) == 100
+
+    @pytest.mark.parametrize("fraction", [0, -0.1, 1.1])
+    def test_a_fraction_that_is_none(self, fraction):
+        with pytest.raises(ValueError, match="expected a fraction above 0 and at most 1"):
+            ForecastSamples.of(Record.of(toy()), 6).subset(fraction)
+
+
+def test_a_prepared_record_is_normalised_on_the_grid_of_the_network(monkeypatch):
+    rng = np.random.default_rng(0)
+    days = np.arange(1461) / 4
+    season = 10 * np.cos(2 * np.pi * days / 365.2425)[:, None, None]
+    ds = toy(1461)
+    for v in NAMES:
+        ds[v] = ds[v].copy(data=(280 + season + rng.normal(size=(1461, 4, 8))).astype("float32"))
+    monkeypatch.setattr(forecast.sources, "open", lambda name: ds)
+    monkeypatch.setattr(forecast.sources, "split", lambda name, part: slice("1985-01-01", "1985-12-31"))
+    monkeypatch.setattr(
+        forecast, "statistics", lambda name, grid_shape: Statistics.fit(on_grid(ds, Grid.regular(*grid_shape)), name)
+    )
+    whole, half = (Record.prepared("toy", "train", shape) for shape in ((4, 8), (2, 4)))
+    assert whole.values.shape == (1460, 3, 4, 8)
+    assert half.values.shape == (1460, 3, 2, 4)
+    for r in (whole, half):
+        assert r.values.mean() == pytest.approx(0, abs=0.01)
+        assert r.values.std() == pytest.approx(1, abs=0.02)  # the season is gone, the unit is the anomaly's deviation
+    full = Record.prepared("toy", "train", (4, 8), anomalies=False)
+    angle = 2 * np.pi * days[:1460] / 365.2425
+    seen = full.values[:, 0].mean((1, 2))
+    assert np.corrcoef(seen, np.cos(angle))[0, 1] > 0.99  # the season stays in the full state

@@ -196,3 +196,42 @@ def test_climatology_is_the_one_of_the_baselines():
     from climax_lite import baselines
 
     assert baselines.Climatology is Climatology
+
+
+class TestOnGrid:
+    def test_the_same_grid_is_left_alone(self):
+        ds = record(noisy(0.01))
+        assert normalize.on_grid(ds, GRID) is ds
+
+    def test_another_grid_keeps_the_mean_and_has_its_own_latitudes(self):
+        ds = record(noisy(0.01))
+        ds["lattitude"] = (("lat", "lon"), np.repeat(GRID.lat[:, None], 12, 1).astype("float32"))
+        coarse = normalize.on_grid(ds, Grid.regular(3, 6))
+        # the mean over the sphere, by areas: sines of the edges
+        fine, wide = (np.diff(np.sin(np.deg2rad(np.linspace(-90, 90, n + 1)))) / 2 for n in (6, 3))
+        before = (ds["2m_temperature"].values.mean(-1) * fine).sum(-1)
+        after = (coarse["2m_temperature"].values.mean(-1) * wide).sum(-1)
+        np.testing.assert_allclose(after, before, rtol=1e-6)
+        np.testing.assert_allclose(coarse["lattitude"].values[:, 0], [-60, 0, 60])
+
+    def test_a_shifted_grid_of_the_same_size_is_another_grid(self):
+        ds = record(noisy(0.01))
+        shifted = Grid(GRID.lat, GRID.lon + 15)
+        moved = normalize.on_grid(ds, shifted)["2m_temperature"].values
+        x = ds["2m_temperature"].values
+        np.testing.assert_allclose(moved, (x + np.roll(x, -1, -1)) / 2, rtol=1e-6)  # half of each neighbour
+
+
+def test_statistics_on_a_grid_have_a_cache_of_their_own(tmp_path, monkeypatch):
+    ds = record(noisy())
+    monkeypatch.setattr(sources, "open", lambda name: ds)
+    monkeypatch.setattr(sources, "split", lambda name, part: slice(None))
+    monkeypatch.setattr(sources, "version", lambda name: "1")
+    monkeypatch.setattr(normalize.pooch, "os_cache", lambda name: tmp_path)
+    normalize.statistics.cache_clear()
+    own, coarse = statistics("toy"), statistics("toy", grid_shape=(3, 6))
+    normalize.statistics.cache_clear()
+    assert own.climatology.coefficients.sizes["lat"] == 6
+    assert coarse.climatology.coefficients.sizes["lat"] == 3
+    assert coarse.anomaly_std[0] < own.anomaly_std[0]  # means over four cells vary less
+    assert len(list((tmp_path / "statistics").iterdir())) == 2

@@ -139,7 +139,8 @@ class TestOurFiles:
         )
         assert not list(tmp_path.glob("*.part"))
         assert load(tmp_path / "n.safetensors", dropout=0.0)[0].config.dropout == 0.0
-        assert cl.load(tmp_path / "n.safetensors").config == net.config
+        with pytest.raises(ValueError, match=r"a bare network is read by climax_lite\.model\.load"):
+            cl.load(tmp_path / "n.safetensors")  # which gives forecasters
 
     def test_a_damaged_file_gets_a_sentence(self, tmp_path):
         path = tmp_path / "n.safetensors"
@@ -167,9 +168,11 @@ class TestTheHub:
         monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
         monkeypatch.setattr(checkpoints, "OFFICIAL_VARIABLES", tuple(golden.config["default_vars"]))
         monkeypatch.setitem(checkpoints.OFFICIAL, "5.625deg", golden.config["num_heads"])
-        net = cl.load("tungnd/climax:5.625deg", dropout=0.0)
+        forecaster = cl.load("tungnd/climax:5.625deg", dropout=0.0)
         assert asked == [("tungnd/climax", "5.625deg.ckpt")]
-        torch.testing.assert_close(golden.predict(net.eval()), golden.predict(golden.network()))
+        assert not forecaster.anomalies
+        assert forecaster.log_tau is None
+        torch.testing.assert_close(golden.predict(forecaster.net), golden.predict(golden.network()))
 
     def test_no_network(self, monkeypatch):
         def refuse(repo, file):
@@ -187,5 +190,5 @@ class TestTheHub:
             cl.load("tungnd/climax:5.625deg")
 
     def test_an_unknown_name(self):
-        with pytest.raises(ValueError, match=r"expected the path of a file, or one of tungnd/climax:5\.625deg"):
+        with pytest.raises(ValueError, match=r"expected the path of a file or of a run, or one of tiny, .*tungnd/climax:5\.625deg"):
             cl.load("tungnd/climax:0.25deg")

@@ -72,6 +72,7 @@ def fake_run(folder: Path, every_hours: int = 6) -> None:
         )
 
 
+YEAR = (dt.date(2001, 1, 1), dt.date(2001, 12, 31))
 WORLD = World(
     "fake", "fake", dt.date(2001, 1, 1), 1,
     embedded=Embedded(grid=(), hours=12, variables=("2m_temperature", "orography")),
@@ -82,8 +83,8 @@ def test_a_year_that_has_not_run_is_not_embedded(tmp_path):
     pytest.importorskip("netCDF4")
     pytest.importorskip("dask")
     fake_run(tmp_path / "fake")
-    with pytest.raises(ValueError, match="expected 730 times 12 hours apart in 2001, got 119"):
-        embed.part(WORLD, open_run(tmp_path / "fake"), 2001)
+    with pytest.raises(ValueError, match="expected 730 times 12 hours apart from 2001-01-01 to 2001-12-31, got 119"):
+        embed.part(WORLD, open_run(tmp_path / "fake"), *YEAR)
     with pytest.raises(ValueError, match=r"no files in .*nowhere: run the world first"):
         open_run(tmp_path / "nowhere")
 
@@ -96,13 +97,15 @@ def test_the_embedded_part_keeps_the_native_grid_and_every_twelfth_hour(tmp_path
     x = hours[:, None, None] * np.ones((1, 4, 8))
     data = {"2m_temperature": (("time", "lat", "lon"), x), "orography": (("lat", "lon"), np.ones((4, 8)))}
     ds = xr.Dataset(data, {"time": times, "lat": lat, "lon": np.arange(8) * 45.0}, {"world": "{}"})
-    out = embed.part(WORLD, ds, 2001)
+    out = embed.part(WORLD, ds, *YEAR)
     assert dict(out.sizes) == {"time": 730, "lat": 4, "lon": 8}
     np.testing.assert_array_equal(out.lat, lat)
     np.testing.assert_array_equal(out["2m_temperature"][:, 0, 0], np.arange(730) * 12)
     regular = dataclasses.replace(WORLD, embedded=Embedded(grid=(2, 4), hours=6, variables=("2m_temperature",)))
-    out = embed.part(regular, ds, 2001)
+    out = embed.part(regular, ds, *YEAR)
     np.testing.assert_allclose(out["2m_temperature"][:, 1, 2], np.arange(1460) * 6)
+    out = embed.part(WORLD, ds, dt.date(2001, 2, 1), dt.date(2001, 2, 2))  # day 32 of the year; the last day counts too
+    np.testing.assert_array_equal(out["2m_temperature"][:, 0, 0], (31 + np.array([0, 0.5, 1, 1.5])) * 24)
 
 
 def test_the_q_flux_is_the_mean_of_each_calendar_month(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import os
 import subprocess
 import sys
@@ -26,6 +27,8 @@ def main() -> None:
     embed = commands.add_parser("embed", help="check a world that has run, pack years of it, list them in the registry")
     embed.add_argument("world", help="a world file or a name; 'scenarios' packs all scenario runs")
     embed.add_argument("--years", type=int, nargs="+", help="which years, such as 1985 1986 (default: the first)")
+    days = {"type": dt.date.fromisoformat, "nargs": 2, "metavar": ("FIRST", "LAST")}
+    embed.add_argument("--days", **days, help="instead of whole years: first and last day, such as 1987-02-15 1987-06-15")
     check = commands.add_parser("check", help="check a world that has run: finite, bounds, drift")
     check.add_argument("world", help="a world file or a name")
     for command in (run, embed, check):
@@ -53,8 +56,9 @@ def main() -> None:
             from .embed import embed as pack
 
             world = find(args.world)
-            for year in args.years or [world.start.year]:
-                print(pack(world, args.generated / world.name, year))
+            years = args.years or [world.start.year]
+            for first, last in [args.days] if args.days else [(dt.date(y, 1, 1), dt.date(y, 12, 31)) for y in years]:
+                print(pack(world, args.generated / world.name, first, last))
     except (OSError, ValueError, TypeError) as error:
         parser.error(str(error))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import numpy as np
@@ -28,43 +29,47 @@ def conservative(x: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
     return np.einsum("ij,...jk,lk->...il", lat, x, lon, optimize=True)
 
 
-def check(world: World, folder: Path, year: int | None = None) -> str:
-    """All checks of a run (of one year of it); returns its drift in words.
+def check(world: World, folder: Path, first: dt.date | None = None, last: dt.date | None = None) -> str:
+    """All checks of a run, or of the files from `first` to `last` and of the log as a whole; returns its drift in words.
 
     Raises:
         checks.Refused: naming what is out of bounds, where and by how much.
     """
-    ds = open_run(folder) if year is None else open_run(folder, str(year), str(year))
+    ds = open_run(folder, first and f"{first:%Y-%m}", last and f"{last:%Y-%m}")
     drifts = checks.finished(world, ds, checks.read_log(folder / "log.csv"))
     words = [f"{name} {change:+.3g} {checks.DRIFT[name][1]} a year" for name, change in drifts.items()]
     return "drift: " + (", ".join(words) or "not measured, since the run is shorter than 15 months")
 
 
-def embed(world: World, folder: Path, year: int) -> str:
-    """Check a year, write `data/<world>/<year>.cxp` and its checksum; refuses to overwrite a file, since history would keep both."""
-    path = DATA / world.name / f"{year}{packed.SUFFIX}"
+def embed(world: World, folder: Path, first: dt.date, last: dt.date) -> str:
+    """Check the days from `first` to `last`, both included, write `data/<world>/<year>.cxp` and its checksum.
+
+    Refuses to overwrite a file, since history would keep both.
+    """
+    path = DATA / world.name / f"{first:%Y}{packed.SUFFIX}"
     if path.exists():
         raise FileExistsError(
             f"{path} exists; a committed data file is never rewritten. Remove it first if it was never committed."
         )
-    drift = check(world, folder, year)
-    out = part(world, open_run(folder, f"{year - 1}-12", str(year)), year)
+    drift = check(world, folder, first, last)
+    before = first - dt.timedelta(days=1)  # its file ends with 00 UTC of the first day
+    out = part(world, open_run(folder, f"{before:%Y-%m}", f"{last:%Y-%m}"), first, last)
     path.parent.mkdir(parents=True, exist_ok=True)
     packed.write(path, out, world.embedded.noise, world.embedded.default_noise)
     register(path)
     return f"{path.relative_to(DATA)} {path.stat().st_size / 1e6:.2f} MB; {drift}"
 
 
-def part(world: World, ds: xr.Dataset, year: int) -> xr.Dataset:
-    """What of a year is embedded: the times, variables and grid that the world file names, still unpacked."""
+def part(world: World, ds: xr.Dataset, first: dt.date, last: dt.date) -> xr.Dataset:
+    """What is embedded of the days from `first` to `last`: the times, variables and grid that the world file names, still unpacked."""
     kept = world.embedded
-    first, last = np.datetime64(f"{year}-01-01"), np.datetime64(f"{year + 1}-01-01")
-    hours = (ds.time.values - first) / np.timedelta64(1, "h")
-    ds = ds.sel(time=(ds.time >= first) & (ds.time < last) & (hours % kept.hours == 0))
-    expected = int((last - first) / np.timedelta64(kept.hours, "h"))
+    start, end = np.datetime64(first), np.datetime64(last + dt.timedelta(days=1))
+    hours = (ds.time.values - start) / np.timedelta64(1, "h")
+    ds = ds.sel(time=(ds.time >= start) & (ds.time < end) & (hours % kept.hours == 0))
+    expected = int((end - start) / np.timedelta64(kept.hours, "h"))
     if ds.sizes["time"] != expected:
         raise ValueError(
-            f"expected {expected} times {kept.hours} hours apart in {year}, got {ds.sizes['time']}: run the world further first"
+            f"expected {expected} times {kept.hours} hours apart from {first} to {last}, got {ds.sizes['time']}: run the world further first"
         )
     source = Grid.from_dataset(ds)
     target = Grid.regular(*kept.grid) if kept.grid else source

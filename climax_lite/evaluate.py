@@ -1,0 +1,386 @@
+"""Scorecards: forecasters and baselines on the same initial times, with intervals that know that the weather of neighbouring days is one.
+
+A forecast is scored at every initial time apart, and these scores are kept: their mean is the score, the block bootstrap over them its
+interval, and the difference of two forecasts' scores at the same times (`compare`) says which is better long before two intervals part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import csv
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from . import metrics as scores_of
+from .baselines import DampedPersistence, persistence
+from .data import Climatology, sources, statistics
+from .data.normalize import on_grid
+from .forecaster import Forecaster
+from .grid import Grid, Region
+from .inference import bar, forecast, later
+from .variables import variable, variables as look_up
+
+Baseline = Callable[[xr.Dataset, float], xr.Dataset]
+"""Initial states (time, lat, lon) and a lead time in hours → the forecast, labelled by the initial times (`climax_lite.baselines`)."""
+
+HEADLINE = ("geopotential_500", "temperature_850", "2m_temperature", "10m_u_component_of_wind")
+"""What the paper scores in global forecasting."""
+
+BASELINES = ("persistence", "climatology", "damped persistence")
+
+METRICS: dict[str, Callable[[xr.Dataset, xr.Dataset, xr.Dataset], xr.Dataset]] = {
+    "rmse": lambda p, t, c: scores_of.rmse(p, t, over=()),
+    "mse": lambda p, t, c: scores_of.mse(p, t, over=()),
+    "bias": lambda p, t, c: scores_of.bias(p, t, over=()),
+    "acc": lambda p, t, c: scores_of.acc(p, t, c, over=()),
+}
+"""Each takes prediction, truth and climatology (time, lat, lon) and gives one number per variable and time. Averaged over times, `rmse`
+is ClimaX's (the root first); the root of the mean `mse` is WeatherBench's pooled one."""
+
+SPREAD_HOURS = 240
+"""What is added to the lead time for the length of a block: see `block_length`."""
+
+FEWEST_BLOCKS = 4
+"""Fewer make no interval: it would be far too narrow, and is given as NaN."""
+
+
+def evaluate(
+    models: Forecaster | Baseline | Mapping[str, Forecaster | Baseline],
+    source: str = "reference",
+    split: str = "test",
+    leads: Sequence[float] = (6, 24, 72, 120, 168),
+    variables: Sequence[str] | None = None,
+    metrics: Sequence[str] = ("rmse", "acc", "bias"),
+    every_hours: int = 30,
+    *,
+    baselines: Sequence[str] = BASELINES,
+    region: str | Region | None = None,
+    grid_shape: tuple[int, int] | None = None,
+    method: str = "direct",
+    step_hours: float | None = None,
+    batch_size: int = 16,
+    autocast: Any = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    """Score forecasts against a split of a source, beside baselines that know its training part.
+
+    The initial times are those of the split, `every_hours` apart, whose valid times lie in the split at every lead time: all lead
+    times are scored on the same initial times, so that a curve over lead time does not bend because other weather is under it. The
+    default of 30 hours brings each of the four times of day in turn.
+
+    Args:
+        models: one or several by name; what is called as a baseline is, or a `Forecaster`. One without statistics gets those of the
+            source's training part.
+        source, split: as `climax_lite.data.split` takes them.
+        leads: lead times in hours.
+        variables: names or aliases; by default those of `HEADLINE` that the source has.
+        metrics: keys of `METRICS`.
+        every_hours: hours between initial times.
+        baselines: of `BASELINES`; the climatology, also that of the ACC, is fitted on the training part.
+        region: score this box alone; its weights average to one. Forecasts are global.
+        grid_shape: what everything is put on; by default the grid of the first forecaster, or the reference's.
+        method, step_hours, batch_size, autocast: as `climax_lite.forecast`.
+        progress: show a bar.
+
+    Returns:
+        Dimensions (model, variable, lead, metric): `score`, the mean over initial times; `low` and `high`, its 95 % interval; and with
+        (..., time) `scores`, at every initial time. `units` by (variable, metric). Attributes tell the source and the dates.
+
+    Raises:
+        ValueError: for an unknown source, split, variable, metric or baseline, a split without an initial time, or forecasters of two grids.
+    """
+    named: dict[str, Forecaster | Baseline] = dict(models) if isinstance(models, Mapping) else {_name_of(models): models}
+    shape = grid_shape or next((m.config.grid_shape for m in named.values() if isinstance(m, Forecaster)), (32, 64))
+    for name, model in named.items():
+        if isinstance(model, Forecaster) and model.config.grid_shape != shape:
+            raise ValueError(f"expected forecasters on one grid, {shape}, got {name!r} on {model.config.grid_shape}: score them apart")
+    if unknown := [m for m in metrics if m not in METRICS]:
+        raise ValueError(f"unknown metric {', '.join(unknown)}: expected some of {', '.join(METRICS)}")
+    leads = sorted(float(h) for h in leads)
+    if not leads or leads[0] <= 0:
+        raise ValueError(f"expected lead times above zero hours, got {leads}")
+    grid = Grid.regular(*shape)
+    world = sources.open(source)
+    record = world.sel(time=sources.split(source, split))
+    wanted = _wanted(record, variables)
+    climatology = statistics(source, grid_shape=shape).climatology
+    if climatology is None:
+        raise ValueError(f"the training part of {source!r} is too short for a climatology: expected a year or more")
+    climatology = Climatology(climatology.coefficients[wanted])
+    for name in baselines:
+        named[name] = _baseline(name, climatology, lambda: on_grid(world[wanted].sel(time=sources.split(source, "train")), grid))
+    predictors = {
+        name: _predictor(m, source, wanted, method, step_hours, batch_size, autocast) for name, m in named.items()
+    }
+    inputs = [str(v) for v in record.data_vars if v in wanted or any(isinstance(m, Forecaster) and v in m.config.variables for m in named.values())]
+    initial = initial_times(record["time"].values, leads, every_hours)
+    parts = []
+    for first in bar(range(0, len(initial), batch_size), "block", progress):
+        times = initial[first : first + batch_size]
+        state = on_grid(record[inputs].sel(time=times), grid).load()
+        parts.append(_block(state, record[wanted], predictors, climatology, leads, metrics, region, grid))
+    card = scorecard(xr.concat(parts, "time"))
+    train = sources.split(source, "train")
+    card.attrs = {
+        "source": source,
+        "version": sources.version(source)[:16],
+        "split": split,
+        "initial times": f"{len(initial)}, {initial[0]!s:.16} to {initial[-1]!s:.16}",
+        "grid": f"{shape[0]} x {shape[1]}",
+        "region": str(region or "globe"),
+        "method": method,
+        "climatology": f"of {train.start} to {train.stop}",
+        "rmse": "the root of the spatial mean at each initial time, then the mean over them",
+    }
+    return card
+
+
+def initial_times(times: np.ndarray, leads: Sequence[float], every_hours: float) -> np.ndarray:
+    """The times, `every_hours` apart from the first, that have a later time at every lead.
+
+    Raises:
+        ValueError: when there is none.
+    """
+    since = np.array([(t - times[0]) / _hour(times) for t in times])
+    held = (since % every_hours == 0) if every_hours > 0 else np.zeros(len(times), bool)
+    for h in leads:
+        held &= np.isin(later(times, h), times)
+    if not held.any():
+        raise ValueError(
+            f"no initial time in {len(times)} times over {since[-1]:g} h whose valid times at {max(leads):g} h lie in it too: "
+            "take shorter lead times, a longer split, or other hours between initial times"
+        )
+    return times[held]
+
+
+def scorecard(scores: xr.DataArray) -> xr.Dataset:
+    """Scores (model, variable, lead, metric, time) with their means and 95 % intervals."""
+    times = scores["time"].values
+    low, high = (xr.full_like(scores.isel(time=0, drop=True), np.nan) for _ in range(2))
+    for i, lead in enumerate(scores["lead"].values):
+        block = block_length(times, float(lead))
+        for index in np.ndindex(*(scores.sizes[d] for d in ("model", "variable", "metric"))):
+            at = dict(zip(("model", "variable", "metric"), index, strict=True)) | {"lead": i}
+            low[at], high[at] = _interval(scores[at].values, block)
+    return xr.Dataset({"score": scores.mean("time"), "low": low, "high": high, "scores": scores, "units": _units(scores)})
+
+
+def compare(a: xr.Dataset, b: xr.Dataset) -> xr.Dataset:
+    """Scores of `a` minus those of `b`, each at the same initial times: `difference`, and `low` and `high` of its 95 % interval.
+
+    Both have most of their ups and downs from the same weather, so the interval of the difference is far narrower than theirs. One
+    model of each: `compare(card.sel(model="tiny"), card.sel(model="climatology"))`.
+
+    Raises:
+        ValueError: when variables, leads, metrics or initial times are not the same, or one holds several models.
+    """
+    for what, card in (("first", a), ("second", b)):
+        if "model" in card.dims:
+            raise ValueError(f"expected one model on each side, got {card.sizes['model']} on the {what}: choose with card.sel(model=...)")
+    try:
+        both = xr.align(a["scores"].drop_vars("model", errors="ignore"), b["scores"].drop_vars("model", errors="ignore"), join="exact")
+    except ValueError as error:
+        raise ValueError(f"expected scores of the same variables, leads, metrics and initial times ({error})") from error
+    card = scorecard((both[0] - both[1]).expand_dims("model")).squeeze("model")
+    return card.rename(score="difference").drop_vars("model", errors="ignore")
+
+
+def block_length(times: np.ndarray, lead_hours: float) -> int:
+    """How many neighbouring initial times make a block: those within the lead time and ten days more.
+
+    Two forecasts depend on one another as far as their errors grow in the same weather. Forecasts less than the lead time apart pass
+    through the same days. Beyond that, the memory of the large-scale flow remains: its anomalies fade with an e-folding time of some
+    five days and are gone (e⁻²) after ten. Only independent blocks make the bootstrap's interval as wide as it has to be.
+    """
+    step = float(np.median([d / _hour(times) for d in np.diff(times)])) if len(times) > 1 else 1.0
+    return int(np.ceil((lead_hours + SPREAD_HOURS) / step))
+
+
+# ---------------------------------------------------------------- the pieces
+
+
+def _hour(times: np.ndarray) -> Any:
+    import datetime
+
+    return datetime.timedelta(hours=1) if times.dtype == object else np.timedelta64(1, "h")
+
+
+def _name_of(model: Any) -> str:
+    return "forecaster" if isinstance(model, Forecaster) else getattr(model, "__name__", type(model).__name__)
+
+
+def _wanted(record: xr.Dataset, variables: Sequence[str] | None) -> list[str]:
+    if variables is None:
+        found = [v for v in HEADLINE if v in record.data_vars]
+        return found or [str(v) for v in record.data_vars if "time" in record[v].dims]
+    names = [v.name for v in look_up(variables)]
+    if wrong := [v for v in names if v not in record.data_vars or "time" not in record[v].dims]:
+        moving = (str(v) for v in record.data_vars if "time" in record[v].dims)
+        raise ValueError(f"expected variables of the source that change in time, {', '.join(moving)}, got {', '.join(wrong)}")
+    return names
+
+
+def _baseline(name: str, climatology: Climatology, train: Callable[[], xr.Dataset]) -> Baseline:
+    if name not in BASELINES:
+        raise ValueError(f"unknown baseline {name!r}: expected some of {', '.join(BASELINES)}")
+    if name == "damped persistence":
+        return DampedPersistence.fit(train(), climatology)
+    return persistence if name == "persistence" else climatology
+
+
+def _predictor(
+    model: Forecaster | Baseline,
+    source: str,
+    wanted: list[str],
+    method: str,
+    step_hours: float | None,
+    batch_size: int,
+    autocast: Any,
+) -> Callable[[xr.Dataset, Sequence[float]], xr.Dataset]:
+    """One signature for all: states (time, lat, lon) and lead times → (time, prediction_timedelta, lat, lon)."""
+    if not isinstance(model, Forecaster):
+        return lambda state, leads: xr.concat([model(state[wanted], h) for h in leads], "prediction_timedelta")
+    if model.statistics is None:
+        model = copy.copy(model)
+        model.statistics = statistics(source, grid_shape=model.config.grid_shape)
+    known = [v for v in model.statistics.variables if v in model.config.variables]
+
+    def predict(state: xr.Dataset, leads: Sequence[float]) -> xr.Dataset:
+        given = state[[v for v in state.data_vars if v in known]]
+        return forecast(model, given, leads, wanted, method, step_hours, batch_size=batch_size, autocast=autocast)
+
+    return predict
+
+
+def _block(
+    state: xr.Dataset,
+    record: xr.Dataset,
+    predictors: Mapping[str, Callable[[xr.Dataset, Sequence[float]], xr.Dataset]],
+    climatology: Climatology,
+    leads: Sequence[float],
+    metrics: Sequence[str],
+    region: str | Region | None,
+    grid: Grid,
+) -> xr.DataArray:
+    """Scores (model, variable, lead, metric, time) of some initial times."""
+    times = state["time"].values
+    forecasts = {name: predict(state, leads) for name, predict in predictors.items()}
+    of_lead = []
+    for i, h in enumerate(leads):
+        truth = on_grid(record.sel(time=later(times, h)), grid).load().assign_coords(time=times, lat=grid.lat, lon=grid.lon)
+        usual = climatology(truth, h).assign_coords(lat=grid.lat, lon=grid.lon)
+        of_model = [
+            score_times(f.isel(prediction_timedelta=i, drop=True).drop_vars("valid_time", errors="ignore"), truth, usual, metrics, region)
+            for f in forecasts.values()
+        ]
+        of_lead.append(xr.concat(of_model, "model"))
+    out = xr.concat(of_lead, "lead").assign_coords(model=list(forecasts), lead=("lead", list(leads), {"units": "hours"}))
+    return out.transpose("model", "variable", "lead", "metric", "time")
+
+
+def score_times(
+    prediction: xr.Dataset,
+    truth: xr.Dataset,
+    climatology: xr.Dataset,
+    metrics: Sequence[str] = ("rmse", "acc", "bias"),
+    region: str | Region | None = None,
+) -> xr.DataArray:
+    """Predictions, truth and climatology of the same times (time, lat, lon), on one grid → scores (variable, metric, time).
+
+    Whatever a target is (a state, a mean over weeks, a crop), this is what scores it: times label the initial states.
+    """
+    names = list(truth.data_vars)
+    fields = [
+        d[names].transpose("time", "lat", "lon").assign_coords(lat=truth["lat"], lon=truth["lon"])
+        for d in (prediction, truth, climatology)
+    ]
+    if region is not None:
+        grid = Grid.from_dataset(truth)
+        fields = [grid.crop(f, region) for f in fields]
+    each = [METRICS[m](*fields).to_dataarray("variable") for m in metrics]
+    return xr.concat(each, "metric").assign_coords(metric=list(metrics)).transpose("variable", "metric", "time")
+
+
+def _interval(scores: np.ndarray, block: int) -> tuple[float, float]:
+    if len(scores) < FEWEST_BLOCKS * block or not np.isfinite(scores).all():
+        return np.nan, np.nan
+    return scores_of.block_bootstrap(scores, block)
+
+
+def _units(scores: xr.DataArray) -> xr.DataArray:
+    of = {"rmse": "{}", "bias": "{}", "mse": "({})2", "acc": "1"}
+    rows = [[of[str(m)].format(variable(str(v)).units) for m in scores["metric"].values] for v in scores["variable"].values]
+    return xr.DataArray(np.array(rows), dims=("variable", "metric"))
+
+
+# ---------------------------------------------------------------- out
+
+
+def table(card: xr.Dataset, metric: str = "rmse") -> str:
+    """A scorecard as text: a block for each variable, a row for each model, a column for each lead time; the best in every column starred.
+
+    Raises:
+        ValueError: for a metric that the scorecard lacks.
+    """
+    if metric not in card["metric"].values:
+        raise ValueError(f"expected one of {', '.join(map(str, card['metric'].values))}, got {metric!r}")
+    wide = max(len(str(m)) for m in card["model"].values) + 2
+    lines = []
+    for v in card["variable"].values:
+        known = variable(str(v))
+        one = card.sel(variable=v, metric=metric)
+        units = str(one["units"].values)
+        head = f"{known.short} {metric.upper()}" + (f" ({units})" if units != "1" else "")
+        lines.append(f"{head:{wide}}" + "".join(f"{_hours(h):>22}" for h in card["lead"].values))
+        score = one["score"].values
+        value = {"acc": -score, "bias": abs(score)}.get(metric, score)
+        for i, model in enumerate(card["model"].values):
+            cells = []
+            for j in range(card.sizes["lead"]):
+                low, high = (float(one[k].values[i, j]) for k in ("low", "high"))
+                star = "*" if value[i, j] == np.nanmin(value[:, j]) else " "
+                around = f" [{low:.4g}, {high:.4g}]" if np.isfinite(low) else ""
+                cells.append(f"{f'{score[i, j]:.4g}{star}{around}':>22}")
+            lines.append(f"{model!s:{wide}}" + "".join(cells))
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:g} h" if hours < 24 or hours % 24 else f"{hours / 24:g} d"
+
+
+def to_csv(card: xr.Dataset, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
+    """Write a scorecard as CSV, one line for each score; the file appears whole or not at all.
+
+    Raises:
+        ValueError: when the file exists and `overwrite` is not given.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise ValueError(f"{path} exists: give another name, or allow it to be overwritten")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["model", "variable", "lead_hours", "metric", "score", "low", "high", "units", "initial_times"])
+            writer.writerows(_rows(card))
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _rows(card: xr.Dataset) -> Iterator[list[Any]]:
+    for index in np.ndindex(*(card.sizes[d] for d in ("model", "variable", "lead", "metric"))):
+        one = card.isel(dict(zip(("model", "variable", "lead", "metric"), index, strict=True)))
+        names = [one[k].item() for k in ("model", "variable", "lead", "metric")]
+        yield [*names, *(f"{float(one[k]):.6g}" for k in ("score", "low", "high")), one["units"].item(), card.sizes["time"]]
