@@ -62,6 +62,7 @@ bench: $(READY)  ## run the benchmarks and rewrite their tables
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/model.py
+	$(BIN)/python benchmarks/training.py
 
 clean:  ## remove the built book
 	rm -rf _build

@@ -1,6 +1,6 @@
 """How the loss falls with data, parameters and compute: short runs of one recipe, scored zero-shot on a world that none of them has seen.
 
-    python benchmarks/scaling.py            # rewrites benchmarks/scaling.json; about half an hour on one core
+    python benchmarks/scaling.py            # rewrites benchmarks/scaling.json; about a quarter of an hour on one core
     python benchmarks/scaling.py --quick    # a few steps of each run, prints and writes nothing
 
 Data: the middle network on one, two and all five worlds, the same number of steps. Parameters: three networks on all five. Compute: the
@@ -28,7 +28,7 @@ from climax_lite.train.settings import Net
 SMALL = Net(embed_dim=64, depth=2, num_heads=2)
 MIDDLE = Net(embed_dim=128, depth=4, num_heads=2)
 LARGE = Net(embed_dim=192, depth=6, num_heads=4)
-STEPS = 800
+STEPS = 400
 PAIRS = (("windy", "rainy"), ("sunny", "smooth"), ("rainy", "dry"))
 SCORED_TIMES = 96
 

@@ -15,10 +15,12 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import baselines, check, data, grid, metrics, model, plot, regrid, variables, widgets
+    from . import baselines, check, data, evaluate, grid, metrics, model, plot, regrid, train, variables, widgets
     from .checkpoints import load
     from .data import open as open_data
+    from .forecaster import Forecaster
     from .grid import Grid, Region
+    from .inference import forecast
 
 try:
     __version__ = version("climax-lite")
@@ -26,11 +28,14 @@ except PackageNotFoundError:  # imported from a folder that was not installed, a
     __version__ = "0+unknown"
 
 __all__ = [
+    "Forecaster",
     "Grid",
     "Region",
     "baselines",
     "check",
     "data",
+    "evaluate",
+    "forecast",
     "grid",
     "load",
     "metrics",
@@ -38,13 +43,16 @@ __all__ = [
     "open_data",
     "plot",
     "regrid",
+    "train",
     "variables",
     "widgets",
 ]
 
 _NAMES = {
+    "Forecaster": ("forecaster", "Forecaster"),
     "Grid": ("grid", "Grid"),
     "Region": ("grid", "Region"),
+    "forecast": ("inference", "forecast"),
     "load": ("checkpoints", "load"),
     "open_data": ("data", "open"),
 }

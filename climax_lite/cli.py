@@ -6,9 +6,19 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-COMMANDS = {  # name: (module with a function `main(argv) -> exit status`, what it does)
-    "data": ("climax_lite.data.download", "list, fetch and check archives of weather and climate"),
+COMMANDS = {  # name: (module and function of it, `f(argv) -> exit status`; what it does)
+    "data": ("climax_lite.data.download:main", "list, fetch and check archives of weather and climate"),
+    "pretrain": ("climax_lite.commands:pretrain", "train a new network on many simulated worlds"),
+    "finetune": ("climax_lite.commands:finetune", "adapt a checkpoint to one world"),
+    "evaluate": ("climax_lite.commands:evaluate", "score checkpoints beside persistence and climatology"),
+    "forecast": ("climax_lite.commands:forecast", "make a forecast from a checkpoint and an initial state"),
 }
+
+_EXTRAS = {"lightning": "train", "tensorboard": "tensorboard"}
+"""Which extra brings a package; all others come with `cloud`."""
+
+_GOES_ON = ("data", "pretrain", "finetune")
+"""Commands that keep what is done when they are stopped."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,15 +42,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"climax-lite: expected one of {', '.join(COMMANDS)}, got {words[0]!r}", file=sys.stderr)
         return 2
     try:
-        return importlib.import_module(COMMANDS[words[0]][0]).main(words[1:])
+        module, _, function = COMMANDS[words[0]][0].partition(":")
+        return getattr(importlib.import_module(module), function)(words[1:])
     except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        extra = _EXTRAS.get(package, "cloud")
         print(
-            f"climax-lite {words[0]} needs the package {error.name}: pip install 'climax-lite[cloud]'", file=sys.stderr
+            f"climax-lite {words[0]} needs the package {package}: pip install 'climax-lite[{extra}]'", file=sys.stderr
         )
     except ValueError as error:
         print(f"climax-lite {words[0]}: {error}", file=sys.stderr)
     except KeyboardInterrupt:
-        print("\nstopped: the same command goes on from here", file=sys.stderr)
+        left = "the same command goes on from here" if words[0] in _GOES_ON else "nothing was written"
+        print(f"\nstopped: {left}", file=sys.stderr)
         return 130
     return 2
 

@@ -6,11 +6,10 @@ interval, and the difference of two forecasts' scores at the same times (`compar
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import csv
+import datetime
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ from .data.normalize import on_grid
 from .forecaster import Forecaster
 from .grid import Grid, Region
 from .inference import bar, forecast, later
-from .variables import variable, variables as look_up
+from .variables import variable
+from .variables import variables as look_up
 
 Baseline = Callable[[xr.Dataset, float], xr.Dataset]
 """Initial states (time, lat, lon) and a lead time in hours → the forecast, labelled by the initial times (`climax_lite.baselines`)."""
@@ -35,20 +35,27 @@ HEADLINE = ("geopotential_500", "temperature_850", "2m_temperature", "10m_u_comp
 
 BASELINES = ("persistence", "climatology", "damped persistence")
 
-METRICS: dict[str, Callable[[xr.Dataset, xr.Dataset, xr.Dataset], xr.Dataset]] = {
+METRICS: dict[str, Callable[[xr.DataArray, xr.DataArray, xr.DataArray], xr.DataArray]] = {
     "rmse": lambda p, t, c: scores_of.rmse(p, t, over=()),
     "mse": lambda p, t, c: scores_of.mse(p, t, over=()),
     "bias": lambda p, t, c: scores_of.bias(p, t, over=()),
     "acc": lambda p, t, c: scores_of.acc(p, t, c, over=()),
 }
-"""Each takes prediction, truth and climatology (time, lat, lon) and gives one number per variable and time. Averaged over times, `rmse`
-is ClimaX's (the root first); the root of the mean `mse` is WeatherBench's pooled one."""
+"""Each takes prediction, truth and climatology (..., time, lat, lon) and gives one number for each time and whatever else there is.
+
+Averaged over times, `rmse` is ClimaX's (the root first); the root of the mean `mse` is WeatherBench's pooled one.
+"""
 
 SPREAD_HOURS = 240
 """What is added to the lead time for the length of a block: see `block_length`."""
 
 FEWEST_BLOCKS = 4
 """Fewer make no interval: it would be far too narrow, and is given as NaN."""
+
+
+MOST_TIMES = 8766
+"""Times of the training part that the factors of damped persistence are fitted on: six years of 6-hourly states tell a correlation
+to a hundredth, and a longer record need not be held in memory for it."""
 
 
 def evaluate(
@@ -94,13 +101,12 @@ def evaluate(
         (..., time) `scores`, at every initial time. `units` by (variable, metric). Attributes tell the source and the dates.
 
     Raises:
-        ValueError: for an unknown source, split, variable, metric or baseline, a split without an initial time, or forecasters of two grids.
+        ValueError: for an unknown source, split, variable, metric or baseline, a split that is too short, or forecasters of two grids.
     """
-    named: dict[str, Forecaster | Baseline] = dict(models) if isinstance(models, Mapping) else {_name_of(models): models}
-    shape = grid_shape or next((m.config.grid_shape for m in named.values() if isinstance(m, Forecaster)), (32, 64))
-    for name, model in named.items():
-        if isinstance(model, Forecaster) and model.config.grid_shape != shape:
-            raise ValueError(f"expected forecasters on one grid, {shape}, got {name!r} on {model.config.grid_shape}: score them apart")
+    named: dict[str, Forecaster | Baseline] = (
+        dict(models) if isinstance(models, Mapping) else {_name_of(models): models}
+    )
+    shape = _shape(named, grid_shape)
     if unknown := [m for m in metrics if m not in METRICS]:
         raise ValueError(f"unknown metric {', '.join(unknown)}: expected some of {', '.join(METRICS)}")
     leads = sorted(float(h) for h in leads)
@@ -114,12 +120,18 @@ def evaluate(
     if climatology is None:
         raise ValueError(f"the training part of {source!r} is too short for a climatology: expected a year or more")
     climatology = Climatology(climatology.coefficients[wanted])
+
+    def training_part() -> xr.Dataset:
+        ds = world[wanted].sel(time=sources.split(source, "train"))
+        return on_grid(ds.isel(time=slice(-MOST_TIMES, None)), grid)
+
     for name in baselines:
-        named[name] = _baseline(name, climatology, lambda: on_grid(world[wanted].sel(time=sources.split(source, "train")), grid))
+        named[name] = _baseline(name, climatology, training_part)
     predictors = {
         name: _predictor(m, source, wanted, method, step_hours, batch_size, autocast) for name, m in named.items()
     }
-    inputs = [str(v) for v in record.data_vars if v in wanted or any(isinstance(m, Forecaster) and v in m.config.variables for m in named.values())]
+    used = {*wanted, *(v for m in named.values() if isinstance(m, Forecaster) for v in m.config.variables)}
+    inputs = [str(v) for v in record.data_vars if v in used]
     initial = initial_times(record["time"].values, leads, every_hours)
     parts = []
     for first in bar(range(0, len(initial), batch_size), "block", progress):
@@ -132,7 +144,7 @@ def evaluate(
         "source": source,
         "version": sources.version(source)[:16],
         "split": split,
-        "initial times": f"{len(initial)}, {initial[0]!s:.16} to {initial[-1]!s:.16}",
+        "initial_times": f"{len(initial)}, {initial[0]!s:.16} to {initial[-1]!s:.16}",
         "grid": f"{shape[0]} x {shape[1]}",
         "region": str(region or "globe"),
         "method": method,
@@ -169,7 +181,15 @@ def scorecard(scores: xr.DataArray) -> xr.Dataset:
         for index in np.ndindex(*(scores.sizes[d] for d in ("model", "variable", "metric"))):
             at = dict(zip(("model", "variable", "metric"), index, strict=True)) | {"lead": i}
             low[at], high[at] = _interval(scores[at].values, block)
-    return xr.Dataset({"score": scores.mean("time"), "low": low, "high": high, "scores": scores, "units": _units(scores)})
+    return xr.Dataset(
+        {
+            "score": scores.mean("time", skipna=False),
+            "low": low,
+            "high": high,
+            "scores": scores,
+            "units": _units(scores),
+        }
+    )
 
 
 def compare(a: xr.Dataset, b: xr.Dataset) -> xr.Dataset:
@@ -183,11 +203,19 @@ def compare(a: xr.Dataset, b: xr.Dataset) -> xr.Dataset:
     """
     for what, card in (("first", a), ("second", b)):
         if "model" in card.dims:
-            raise ValueError(f"expected one model on each side, got {card.sizes['model']} on the {what}: choose with card.sel(model=...)")
+            raise ValueError(
+                f"expected one model on each side, got {card.sizes['model']} on the {what}: choose with card.sel(model=...)"
+            )
     try:
-        both = xr.align(a["scores"].drop_vars("model", errors="ignore"), b["scores"].drop_vars("model", errors="ignore"), join="exact")
+        both = xr.align(
+            a["scores"].drop_vars("model", errors="ignore"),
+            b["scores"].drop_vars("model", errors="ignore"),
+            join="exact",
+        )
     except ValueError as error:
-        raise ValueError(f"expected scores of the same variables, leads, metrics and initial times ({error})") from error
+        raise ValueError(
+            f"expected scores of the same variables, leads, metrics and initial times ({error})"
+        ) from error
     card = scorecard((both[0] - both[1]).expand_dims("model")).squeeze("model")
     return card.rename(score="difference").drop_vars("model", errors="ignore")
 
@@ -195,9 +223,10 @@ def compare(a: xr.Dataset, b: xr.Dataset) -> xr.Dataset:
 def block_length(times: np.ndarray, lead_hours: float) -> int:
     """How many neighbouring initial times make a block: those within the lead time and ten days more.
 
-    Two forecasts depend on one another as far as their errors grow in the same weather. Forecasts less than the lead time apart pass
-    through the same days. Beyond that, the memory of the large-scale flow remains: its anomalies fade with an e-folding time of some
-    five days and are gone (e⁻²) after ten. Only independent blocks make the bootstrap's interval as wide as it has to be.
+    Errors of two forecasts depend on one another as far as they grow in the same weather: forecasts less than the lead time apart pass
+    through the same days, and beyond that the flow itself has a memory. In the reference world the correlation between the Z500 RMSE of
+    two initial times is below 0.1 once they are five (lead of one day) to eight days (of seven) apart. A block has to be longer than
+    that reach, since the dependence across its ends is lost to the bootstrap and the interval comes out too narrow by that share.
     """
     step = float(np.median([d / _hour(times) for d in np.diff(times)])) if len(times) > 1 else 1.0
     return int(np.ceil((lead_hours + SPREAD_HOURS) / step))
@@ -207,13 +236,21 @@ def block_length(times: np.ndarray, lead_hours: float) -> int:
 
 
 def _hour(times: np.ndarray) -> Any:
-    import datetime
-
     return datetime.timedelta(hours=1) if times.dtype == object else np.timedelta64(1, "h")
 
 
 def _name_of(model: Any) -> str:
     return "forecaster" if isinstance(model, Forecaster) else getattr(model, "__name__", type(model).__name__)
+
+
+def _shape(named: Mapping[str, Forecaster | Baseline], given: tuple[int, int] | None) -> tuple[int, int]:
+    """The grid of all forecasters."""
+    shapes = {name: m.config.grid_shape for name, m in named.items() if isinstance(m, Forecaster)}
+    shape = given or next(iter(shapes.values()), (32, 64))
+    for name, other in shapes.items():
+        if other != shape:
+            raise ValueError(f"expected forecasters on one grid, {shape}, got {name!r} on {other}: score them apart")
+    return shape
 
 
 def _wanted(record: xr.Dataset, variables: Sequence[str] | None) -> list[str]:
@@ -223,7 +260,9 @@ def _wanted(record: xr.Dataset, variables: Sequence[str] | None) -> list[str]:
     names = [v.name for v in look_up(variables)]
     if wrong := [v for v in names if v not in record.data_vars or "time" not in record[v].dims]:
         moving = (str(v) for v in record.data_vars if "time" in record[v].dims)
-        raise ValueError(f"expected variables of the source that change in time, {', '.join(moving)}, got {', '.join(wrong)}")
+        raise ValueError(
+            f"expected variables of the source that change in time, {', '.join(moving)}, got {', '.join(wrong)}"
+        )
     return names
 
 
@@ -270,42 +309,44 @@ def _block(
     grid: Grid,
 ) -> xr.DataArray:
     """Scores (model, variable, lead, metric, time) of some initial times."""
-    times = state["time"].values
-    forecasts = {name: predict(state, leads) for name, predict in predictors.items()}
-    of_lead = []
-    for i, h in enumerate(leads):
-        truth = on_grid(record.sel(time=later(times, h)), grid).load().assign_coords(time=times, lat=grid.lat, lon=grid.lon)
-        usual = climatology(truth, h).assign_coords(lat=grid.lat, lon=grid.lon)
-        of_model = [
-            score_times(f.isel(prediction_timedelta=i, drop=True).drop_vars("valid_time", errors="ignore"), truth, usual, metrics, region)
-            for f in forecasts.values()
-        ]
-        of_lead.append(xr.concat(of_model, "model"))
-    out = xr.concat(of_lead, "lead").assign_coords(model=list(forecasts), lead=("lead", list(leads), {"units": "hours"}))
-    return out.transpose("model", "variable", "lead", "metric", "time")
+    times, names = state["time"].values, list(record.data_vars)
+
+    def stacked(ds: xr.Dataset) -> xr.DataArray:
+        ds = ds[names].assign_coords(time=times, lat=grid.lat, lon=grid.lon)
+        return ds.to_dataarray("variable")
+
+    def of_leads(make: Callable[[float], xr.Dataset]) -> xr.DataArray:
+        return xr.concat([stacked(make(h)) for h in leads], "lead").assign_coords(lead=list(leads))
+
+    truth = of_leads(lambda h: on_grid(record.sel(time=later(times, h)).load(), grid))
+    usual = of_leads(lambda h: climatology(state[names], h))
+    forecasts = []
+    for predict in predictors.values():
+        fc = stacked(predict(state, leads).drop_vars("valid_time", errors="ignore")).rename(prediction_timedelta="lead")
+        forecasts.append(fc.assign_coords(lead=list(leads)))
+    prediction = xr.concat(forecasts, "model").assign_coords(model=list(predictors))
+    scores = score_times(prediction, truth, usual, metrics, region)
+    return scores.transpose("model", "variable", "lead", "metric", "time")
 
 
 def score_times(
-    prediction: xr.Dataset,
-    truth: xr.Dataset,
-    climatology: xr.Dataset,
+    prediction: xr.DataArray,
+    truth: xr.DataArray,
+    climatology: xr.DataArray,
     metrics: Sequence[str] = ("rmse", "acc", "bias"),
     region: str | Region | None = None,
 ) -> xr.DataArray:
-    """Predictions, truth and climatology of the same times (time, lat, lon), on one grid → scores (variable, metric, time).
+    """Predictions, truth and climatology (..., time, lat, lon) → scores (..., metric, time), in a box or on the globe.
 
-    Whatever a target is (a state, a mean over weeks, a crop), this is what scores it: times label the initial states.
+    Whatever a target is (a state, a mean over weeks, a crop), this is what scores it: `time` labels the initial states, and further
+    dimensions, such as variable, lead and model, are scored apart.
     """
-    names = list(truth.data_vars)
-    fields = [
-        d[names].transpose("time", "lat", "lon").assign_coords(lat=truth["lat"], lon=truth["lon"])
-        for d in (prediction, truth, climatology)
-    ]
+    fields = [prediction, truth, climatology]
     if region is not None:
         grid = Grid.from_dataset(truth)
-        fields = [grid.crop(f, region) for f in fields]
-    each = [METRICS[m](*fields).to_dataarray("variable") for m in metrics]
-    return xr.concat(each, "metric").assign_coords(metric=list(metrics)).transpose("variable", "metric", "time")
+        fields = [grid.crop(f.to_dataset(name="x"), region)["x"] for f in fields]
+    each = [METRICS[m](*fields) for m in metrics]
+    return xr.concat(each, "metric").assign_coords(metric=list(metrics))
 
 
 def _interval(scores: np.ndarray, block: int) -> tuple[float, float]:
@@ -316,7 +357,9 @@ def _interval(scores: np.ndarray, block: int) -> tuple[float, float]:
 
 def _units(scores: xr.DataArray) -> xr.DataArray:
     of = {"rmse": "{}", "bias": "{}", "mse": "({})2", "acc": "1"}
-    rows = [[of[str(m)].format(variable(str(v)).units) for m in scores["metric"].values] for v in scores["variable"].values]
+    rows = [
+        [of[str(m)].format(variable(str(v)).units) for m in scores["metric"].values] for v in scores["variable"].values
+    ]
     return xr.DataArray(np.array(rows), dims=("variable", "metric"))
 
 
@@ -331,26 +374,27 @@ def table(card: xr.Dataset, metric: str = "rmse") -> str:
     """
     if metric not in card["metric"].values:
         raise ValueError(f"expected one of {', '.join(map(str, card['metric'].values))}, got {metric!r}")
-    wide = max(len(str(m)) for m in card["model"].values) + 2
-    lines = []
+    rows: list[list[str]] = []
     for v in card["variable"].values:
         known = variable(str(v))
         one = card.sel(variable=v, metric=metric)
         units = str(one["units"].values)
         head = f"{known.short} {metric.upper()}" + (f" ({units})" if units != "1" else "")
-        lines.append(f"{head:{wide}}" + "".join(f"{_hours(h):>22}" for h in card["lead"].values))
+        rows += [[""], [head, *(_hours(h) for h in card["lead"].values)]]
         score = one["score"].values
         value = {"acc": -score, "bias": abs(score)}.get(metric, score)
+        best = value == np.fmin.reduce(value, axis=0)
         for i, model in enumerate(card["model"].values):
             cells = []
-            for j in range(card.sizes["lead"]):
+            for j, x in enumerate(score[i]):
                 low, high = (float(one[k].values[i, j]) for k in ("low", "high"))
-                star = "*" if value[i, j] == np.nanmin(value[:, j]) else " "
                 around = f" [{low:.4g}, {high:.4g}]" if np.isfinite(low) else ""
-                cells.append(f"{f'{score[i, j]:.4g}{star}{around}':>22}")
-            lines.append(f"{model!s:{wide}}" + "".join(cells))
-        lines.append("")
-    return "\n".join(lines).rstrip()
+                cells.append(f"{x:.4g}{'*' if best[i, j] else ' '}{around}")
+            rows.append([str(model), *cells])
+    widths = [max(len(row[k]) for row in rows if k < len(row)) for k in range(card.sizes["lead"] + 1)]
+    return "\n".join(
+        "  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=False)).rstrip() for row in rows[1:]
+    )
 
 
 def _hours(hours: float) -> str:
@@ -371,7 +415,9 @@ def to_csv(card: xr.Dataset, path: str | os.PathLike[str], overwrite: bool = Fal
     try:
         with part.open("w", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(["model", "variable", "lead_hours", "metric", "score", "low", "high", "units", "initial_times"])
+            writer.writerow(
+                ["model", "variable", "lead_hours", "metric", "score", "low", "high", "units", "initial_times"]
+            )
             writer.writerows(_rows(card))
         os.replace(part, path)
     finally:
@@ -383,4 +429,9 @@ def _rows(card: xr.Dataset) -> Iterator[list[Any]]:
     for index in np.ndindex(*(card.sizes[d] for d in ("model", "variable", "lead", "metric"))):
         one = card.isel(dict(zip(("model", "variable", "lead", "metric"), index, strict=True)))
         names = [one[k].item() for k in ("model", "variable", "lead", "metric")]
-        yield [*names, *(f"{float(one[k]):.6g}" for k in ("score", "low", "high")), one["units"].item(), card.sizes["time"]]
+        yield [
+            *names,
+            *(f"{float(one[k]):.6g}" for k in ("score", "low", "high")),
+            one["units"].item(),
+            card.sizes["time"],
+        ]

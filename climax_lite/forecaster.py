@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from .data.normalize import Climatology, Normalizer, Statistics
 from .model import ClimaX, ClimaXConfig
+from .model.tokenize import cells
 from .variables import variable
 
 FORMAT = "climax-lite forecaster 1"
@@ -110,7 +111,7 @@ class Forecaster(nn.Module):
         a = a[:, :, None, None].to(out.dtype)
         given = x[:, [list(variables).index(v) if v in variables else 0 for v in out_variables]]
         if patch_ids is not None:
-            given = _rectangle(given, patch_ids, self.config)
+            given = cells(given, patch_ids, self.config.patches[1], self.config.patch_size)
         return a * given + (1 - a**2).clamp(min=0).sqrt() * out
 
     def save(self, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> None:
@@ -176,15 +177,6 @@ class Forecaster(nn.Module):
             raise ValueError(f"{path} does not fit its own configuration: missing, left over or misshapen {wrong[:8]}")
         forecaster.load_state_dict(weights)
         return forecaster.eval()
-
-
-def _rectangle(x: Tensor, patch_ids: Sequence[int], config: ClimaXConfig) -> Tensor:
-    """The cells of x (B, V, H, W) that the patches cover."""
-    p, columns = config.patch_size, config.patches[1]
-    rows = sorted({int(i) // columns for i in patch_ids})
-    order = list(dict.fromkeys(int(i) % columns for i in patch_ids))
-    cells = [torch.tensor([i * p + k for i in some for k in range(p)], device=x.device) for some in (rows, order)]
-    return x[:, :, cells[0]][..., cells[1]]
 
 
 # ---------------------------------------------------------------- statistics in the file

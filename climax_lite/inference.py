@@ -14,6 +14,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +27,8 @@ from .data import door
 from .data.normalize import on_grid
 from .forecaster import Forecaster
 from .grid import Grid
-from .variables import variable, variables as look_up
+from .variables import variable
+from .variables import variables as look_up
 
 METHODS = ("direct", "rollout")
 
@@ -53,7 +55,7 @@ def forecast(
             them. Variables that the forecaster does not know are dropped, and it makes do without those that are missing; a warning
             names both.
         lead_hours: lead times in hours.
-        variables: what to forecast, names or aliases; by default all that the initial state holds and the forecaster was trained to predict.
+        variables: what to forecast, names or aliases; by default all of the initial state that the forecaster was trained to predict.
         method: `direct` asks for every lead time at once; `rollout` steps there, each forecast the next initial state. Only what is
             predicted is fed back; maps without time stay.
         step_hours: of a rollout; by default the shortest lead time.
@@ -171,9 +173,13 @@ def _asked(
     known = [v for v in forecaster.normalizer.statistics.variables if v in forecaster.config.variables]
     possible = predicted if method == "rollout" else tuple(v for v in known if variable(v).kind != "static")
     if wrong := [v for v in names if v not in possible]:
-        raise ValueError(f"expected variables that this {method} can predict, {', '.join(possible)}, got {', '.join(wrong)}")
+        raise ValueError(
+            f"expected variables that this {method} can predict, {', '.join(possible)}, got {', '.join(wrong)}"
+        )
     if not names:
-        raise ValueError("nothing to predict: the initial state holds none of the variables that the forecaster predicts")
+        raise ValueError(
+            "nothing to predict: the initial state holds none of the variables that the forecaster predicts"
+        )
     return names
 
 
@@ -285,8 +291,6 @@ def _named(
             "lon": ("lon", grid.lon, {"units": "degrees_east", "standard_name": "longitude", "long_name": "longitude"}),
         },
     )
-    from . import __version__
-
     about = forecaster.about
     statistics = forecaster.normalizer.statistics
     source = f"ClimaX, {sum(p.numel() for p in forecaster.net.parameters())} parameters"
@@ -298,10 +302,17 @@ def _named(
         "Conventions": "CF-1.10",
         "title": f"Forecast with ClimaX, {how}",
         "source": f"{source}; normalised with {statistics.source or 'unnamed data'}, {' to '.join(statistics.period)}",
-        "history": f"{now:%Y-%m-%dT%H:%M:%SZ} climax-lite {__version__}",
+        "history": f"{now:%Y-%m-%dT%H:%M:%SZ} {_program()}",
         "references": "arXiv:2301.10343",
     }
     return ds
+
+
+def _program() -> str:
+    try:
+        return f"climax-lite {version('climax-lite')}"
+    except PackageNotFoundError:  # from a folder that was not installed
+        return "climax-lite"
 
 
 # ---------------------------------------------------------------- files
@@ -353,4 +364,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-

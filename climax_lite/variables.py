@@ -162,8 +162,10 @@ def variable(name: str) -> Variable:
         raise ValueError(
             f"{name!r} is geopotential height in metres; expected geopotential in m2 s-2: multiply it by 9.80665 and rename it"
         )
-    near = difflib.get_close_matches(name, [*VARIABLES, *_ALIASES], n=3)
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see climax_lite.variables.VARIABLES"
+    known = [*VARIABLES, *_ALIASES, *(f"{alias}500" for alias in _LEVEL_ALIASES)]
+    near = difflib.get_close_matches(name, known, n=3)
+    far = difflib.get_close_matches(name, known, n=1, cutoff=0) or known
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"the nearest name is {far[0]!r}"
     raise ValueError(f"unknown variable {name!r}: {hint}")
 
 

@@ -46,6 +46,8 @@ def test_every_variable_is_found_under_its_own_name():
         ("geopotential", "expected a level in hPa behind the name, such as 'geopotential_500'"),
         ("zg500", "multiply it by 9.80665"),
         ("xyzzy_12", "unknown variable 'xyzzy_12'"),
+        ("zz", "the nearest name is 'z500'"),
+        ("zz500", "did you mean 'z500'"),
         ("h500", "unknown variable"),  # relative or specific humidity: nobody can tell
     ],
 )

@@ -9,14 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .forecast import LEADS, WEEKS_3_4, WEEKS_5_6, Batch, ForecastSamples, Record, valid_at
+    from .forecast import Batch, ForecastSamples, Record, valid_at
+    from .leads import LEADS, WEEKS_3_4, WEEKS_5_6
     from .mixture import Mixture, MixtureLoader, ordered
     from .normalize import Climatology, Normalizer, Statistics, statistics
     from .sources import SOURCES, Source, check, open, select, split
     from .windows import PairSamples, ProjectionSamples, by_run
 
 _NAMES = {
-    "forecast": ("LEADS", "WEEKS_3_4", "WEEKS_5_6", "Batch", "ForecastSamples", "Record", "valid_at"),
+    "forecast": ("Batch", "ForecastSamples", "Record", "valid_at"),
+    "leads": ("LEADS", "WEEKS_3_4", "WEEKS_5_6"),
     "mixture": ("Mixture", "MixtureLoader", "ordered"),
     "normalize": ("Climatology", "Normalizer", "Statistics", "statistics"),
     "sources": ("SOURCES", "Source", "check", "open", "select", "split"),

@@ -77,7 +77,7 @@ def open_weatherbench2(
     variables: Iterable[str] | None = None,
     years: Years | None = None,
 ) -> xr.Dataset:
-    """ERA5 of WeatherBench 2: 1959 to 2023, 6-hourly, by default on the 5.625° grid of the paper.
+    """ERA5 of WeatherBench 2: 1959 to 10 January 2023, 6-hourly, by default on the 5.625° grid of the paper.
 
     Args:
         url_or_path: a zarr store of the bucket, or a copy of one.
@@ -261,7 +261,8 @@ def _cmip6_name(name: str) -> str:
 def _from_cloud(facets: dict[str, str], short: set[str], catalogue: str | os.PathLike[str]) -> dict[str, xr.Dataset]:
     import pandas as pd
 
-    with _reading(catalogue, "fetch pangeo-cmip6.csv elsewhere and give its path as catalogue"):
+    copy = "give the catalogue of a copy, a table like pangeo-cmip6.csv with paths under zstore (catalogue, in the command --source)"
+    with _reading(catalogue, copy):
         address, options = _anonymous(catalogue)
         table = pd.read_csv(address, dtype=str, storage_options=options or None)
     run = table
@@ -269,7 +270,8 @@ def _from_cloud(facets: dict[str, str], short: set[str], catalogue: str | os.Pat
         if not (run[facet] == value).any():
             raise ValueError(
                 f"the catalogue has no {facet} {value!r} for {', '.join(f'{k} {v!r}' for k, v in facets.items() if k != facet)}: "
-                f"expected one of {', '.join(sorted(run[facet].unique())[:12])}; catalogue=None asks the nodes of ESGF"
+                f"expected one of {', '.join(sorted(run[facet].unique())[:12])}; "
+                "in Python, open_cmip6(..., catalogue=None) asks the nodes of ESGF"
             )
         run = run[run[facet] == value]
     found = {}
@@ -401,9 +403,19 @@ def _on_the_grid_of(y: xr.Dataset, x: xr.Dataset, run: str) -> xr.Dataset:
 
 
 def open_folder(
-    path: str | os.PathLike[str], variables: Iterable[str] | None = None, years: Years | None = None
+    path: str | os.PathLike[str],
+    variables: Iterable[str] | None = None,
+    years: Years | None = None,
+    source: str = "",
 ) -> xr.Dataset:
     """A file or a folder of files: NetCDF, zarr, GRIB (with the package cfgrib) or packed (.cxp), brought into the package's form.
+
+    Args:
+        path: the file, the zarr store, or the folder.
+        variables: names or aliases; by default all, and a name that the package does not know is an error.
+        years: first and last year, both included.
+        source: the archive that the files are a copy of, a key of `climax_lite.data.door.STATED_UNITS`: it speaks for units that they
+            leave out, and what it holds beyond the names of the package is left out.
 
     Raises:
         ValueError: when there is nothing to read, the files do not fit together, or the door refuses them.
@@ -417,7 +429,7 @@ def open_folder(
         raise ValueError(f"{path} holds nothing to read: expected files ending in {', '.join(_ENDINGS)}{hint}")
     wanted = None if variables is None else names(variables)
     raw = [ds for file in files for ds in _open_all(file)]
-    parts = [door.normalise(door.recognised(ds) if wanted else ds) for ds in raw]
+    parts = [door.normalise(door.recognised(ds, source) if wanted or source else ds, source=source) for ds in raw]
     try:
         joined: Any = xr.combine_by_coords(
             parts,
@@ -502,7 +514,7 @@ def _anonymous(address: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
 def _reading(address: str | os.PathLike[str], instead: str) -> Iterator[None]:
     """Say in one sentence why something could not be read; object stores, HTTP and zarr raise some thirty kinds of exception."""
     name = os.fspath(address)
-    if host := _unreachable(name):
+    if host := unreachable(name):
         raise ValueError(
             f"no network: {host} cannot be reached, so {name} cannot be read. Try again with a network, or {instead}"
         )
@@ -520,7 +532,7 @@ def _reading(address: str | os.PathLike[str], instead: str) -> Iterator[None]:
         ) from error
 
 
-def _unreachable(address: str) -> str | None:
+def unreachable(address: str) -> str | None:
     """The host of an address if nothing answers there within seconds: object stores try for minutes. Behind a proxy nobody can tell."""
     url = urllib.parse.urlsplit(address.replace("gs://", "https://storage.googleapis.com/", 1))
     if url.scheme not in ("http", "https") or url.hostname is None or urllib.request.getproxies():

@@ -7,6 +7,7 @@ forecasts nonsense, so nothing here is guessed from values: what the file or the
 
 from __future__ import annotations
 
+import contextlib
 import re
 import warnings
 from collections.abc import Iterable, Iterator
@@ -86,9 +87,10 @@ def normalise(ds: xr.Dataset, *, source: str = "", variables: Iterable[str] | No
                     f"expected every variable once, got {known.name} twice, the second time as {name!r}: drop one of them"
                 )
             channels[known.name] = _convert(channel, known, str(name), source, ds)
+    if missing := [n for n in wanted or () if n not in channels]:
+        raise ValueError(f"this dataset has no {', '.join(missing)}; it has {_offer(ds, source, missing)}")
     if not channels:
-        lacks = f"this dataset has no {', '.join(wanted)}" if wanted else "no variable that the package knows"
-        raise ValueError(f"{lacks}; it has {', '.join(map(str, ds.data_vars)) or 'none'}")
+        raise ValueError(f"no variable that the package knows; it has {', '.join(map(str, ds.data_vars)) or 'none'}")
     # Two flat channels of one file may come with their own scalar level; it says nothing that the name does not.
     out = xr.Dataset({name: a.drop_vars([c for c in a.coords if c not in a.dims]) for name, a in channels.items()})
     if ends is not None and all(variable(str(v)).kind == "flux" for v in out.data_vars):
@@ -189,7 +191,7 @@ def _pressures(level: xr.DataArray, name: str, source: str) -> np.ndarray:
     if unit not in ("Pa", "hPa"):
         what = "no units" if said is None else f"{said!r}"
         advice = (
-            "set their attribute 'units' once you are sure of them"
+            f"set their attribute 'units' once you are sure of them{_or_archive('level')}"
             if said is None
             else "interpolate from model levels to pressure first"
         )
@@ -321,6 +323,26 @@ def _channels(
                 yield channel, array.isel(level=i) if "level" in array.dims else array
 
 
+def _offer(ds: xr.Dataset, source: str, missing: list[str]) -> str:
+    """What a dataset has, under the package's names; of the quantities that lack a level, the levels."""
+    found: dict[str, int | None] = {}
+    for name, array in _fields(ds).items():
+        with contextlib.suppress(ValueError):  # what is no variable, or has no level
+            found |= {known.name: known.level for known, _ in _channels(name, array, source, None)}
+    columns: dict[str, list[int]] = {}
+    for name, level in found.items():
+        columns.setdefault(name.removesuffix(f"_{level}"), []).extend([level] if level else [])
+    asked = {re.sub(r"_\d+$", "", n) for n in missing}
+    offer = []
+    for name, levels in columns.items():
+        if levels and (name in asked or len(levels) == 1):
+            name = f"{name} at {', '.join(map(str, sorted(levels)))} hPa"
+        elif levels:
+            name = f"{name} on {len(levels)} levels"
+        offer.append(name)
+    return "; ".join(offer) or ", ".join(map(str, ds.data_vars)) or "none"
+
+
 # ---------------------------------------------------------------- values
 
 
@@ -328,10 +350,9 @@ def _convert(array: xr.DataArray, known: Variable, name: str, source: str, ds: x
     """Values in the package's units, float32, with the package's dimensions."""
     said = array.attrs.get("units", STATED_UNITS.get(source, {}).get(name))
     if said is None or (said == "" and known.units != "1"):
-        archives = " or ".join(f"source={a!r}" for a, stated in STATED_UNITS.items() if name in stated)
         raise ValueError(
             f"expected {name} in {known.units!r}, got no units: set ds[{name!r}].attrs['units'] once you are sure of them"
-            + (f", or give {archives} if it comes from there" if archives else "")
+            + _or_archive(name)
         )
     unit = canonical_units(str(said)) or "1"
     hours = array.attrs.get("accumulation_hours", 6 if re.search(r"_6hr?$", name) else None)
@@ -359,6 +380,12 @@ def _convert(array: xr.DataArray, known: Variable, name: str, source: str, ds: x
     array = _shape(array, known, name)
     # Without dask, astype reads an array even where there is nothing to do.
     return array if array.dtype == np.float32 else array.astype(np.float32)
+
+
+def _or_archive(name: str) -> str:
+    """Advice for a name without units, where an archive's documentation has them."""
+    known = (f"source={a!r} (in the command: --archive {a})" for a, stated in STATED_UNITS.items() if name in stated)
+    return f", or give {archives} if it comes from there" if (archives := " or ".join(known)) else ""
 
 
 def _seconds_of_six_hours(ds: xr.Dataset, name: str) -> float:

@@ -1,7 +1,8 @@
 """`climax-lite data`: list the archives, fetch a part of one, check a folder.
 
 A store is written block by block of times into `OUT.part`, with a manifest of the whole blocks beside it, and gets its name when all are
-there. Until then it has no root metadata, so nothing opens half of it. The same command again goes on where the last ended.
+there. Until then it has no root metadata, so nothing opens half of it. The same command again goes on where the last ended, and where
+nothing is left it says so.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ BLOCK_BYTES = 64 << 20
 
 # Computed from the shapes: 4 bytes a value, 2,048 points, 1,461 times a year in 6-hourly and 8,766 in hourly steps.
 ARCHIVES = {
-    "weatherbench2": ("ERA5 1959-2023, 6-hourly, 5.625° (WeatherBench 2)", "12 MB a variable and year; 45 of ClimaX, 1979-2018: 22 GB"),
+    "weatherbench2": ("ERA5 1959 to 10 Jan 2023, 6-hourly, 5.625° (WeatherBench 2)", "12 MB a variable and year; 45 in 40 years: 22 GB"),
     "weatherbench1": ("ERA5 1979-2018, hourly, 5.625° (WeatherBench 1, zip files)", "at most 2.9 GB a variable, 37 GB one on 13 levels"),
     "cmip6": ("climate models of CMIP6; by default the paper's: historical, 6-hourly", "on 96 x 192 points 108 MB a variable and year"),
     "climatebench": ("forcings and annual climate of NorESM2-LM, 1850-2100 (ClimateBench)", "about 1 GB unpacked"),
@@ -55,21 +56,19 @@ def write_store(
     block: int | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Write a dataset of the package's form to a zarr store that appears whole or not at all.
+    """Write a dataset of the package's form to a zarr store that appears whole or not at all; one that is there already is left alone.
 
     Args:
         ds: what the door handed out, lazy or not.
         out: the store's path; `OUT.part` and `OUT.part.json` are used on the way.
         workers: blocks that are read at the same time.
         block: times in a block, and in a chunk of the store; by default what fits `BLOCK_BYTES`.
-        say: takes the line that tells the size before the start.
+        say: takes the line that tells the size before the start, or that there is nothing to do.
 
     Raises:
-        ValueError: when the store exists, `OUT.part` belongs to another download, the disk is or becomes full, or reading fails.
+        ValueError: when `OUT` holds something else, `OUT.part` belongs to another download, the disk is or becomes full, or reading fails.
     """
     out = Path(out)
-    if out.exists():
-        raise ValueError(f"{out} exists: give another name with --out, or delete it first")
     moving = [str(v) for v in ds.data_vars if "time" in ds[v].dims]
     if not moving:
         raise ValueError("expected variables that change in time, got none")
@@ -79,12 +78,16 @@ def write_store(
     part = out.with_name(out.name + ".part")
     manifest = part.with_name(part.name + ".json")
     about = _about(ds, block)
+    what = f"{_count(len(ds.data_vars), 'variable')} at {_count(times, 'time')}"
+    if out.exists():
+        if not _is_there(out, about, block):
+            raise ValueError(f"{out} exists and holds something else: {_ANOTHER_NAME}")
+        say(f"nothing to fetch: {what}, all there already")
+        return out
     done = _resume(part, manifest, about)
     left = [s for s in range(0, times, block) if s not in done]
     size = state * sum(min(block, times - s) for s in left)
-    say(
-        f"{len(ds.data_vars)} variables at {times} times: {_bytes(size)} before compression, {len(left)} blocks, to {out}"
-    )
+    say(f"{what}: {_bytes(size)} before compression, {_count(len(left), 'block')}, to {out}")
     _room(out.parent, size)
     with _full_disk(part):
         if not manifest.exists():
@@ -108,6 +111,7 @@ def write_store(
     return out
 
 
+_ANOTHER_NAME = "give another name with --out, or delete it first"
 _ROOT = (".zgroup", ".zmetadata")  # what readers look for first; it has another name until the store is whole
 
 
@@ -122,8 +126,8 @@ def _block(array: xr.DataArray, fits: int) -> int:
 
 
 def _about(ds: xr.Dataset, block: int) -> dict[str, str]:
-    """What tells one download from another."""
-    digest = hashlib.sha256(f"{block} {list(ds.data_vars)}".encode())
+    """What tells one download from another; two models may share their variables, grid and times."""
+    digest = hashlib.sha256(f"{block} {sorted(map(str, ds.data_vars))} {sorted(ds.attrs.items())}".encode())
     for axis in ("time", "lat", "lon"):
         digest.update(str(ds[axis].values.tolist()).encode())
     first, last = (str(ds["time"].values[i])[:10] for i in (0, -1))
@@ -131,6 +135,15 @@ def _about(ds: xr.Dataset, block: int) -> dict[str, str]:
         "of": f"{ds.attrs.get('archive', 'data')}, {len(ds.data_vars)} variables, {first} to {last}",
         "digest": digest.hexdigest(),
     }
+
+
+def _is_there(out: Path, about: dict[str, str], block: int) -> bool:
+    """Whether a path is the store that this download would make."""
+    try:
+        with xr.open_zarr(out, chunks=None) as found:
+            return _about(found, block)["digest"] == about["digest"]
+    except (OSError, ValueError, KeyError):  # no store, or one without times
+        return False
 
 
 def _resume(part: Path, manifest: Path, about: dict[str, str]) -> set[int]:
@@ -208,6 +221,10 @@ def _progress(jobs: Iterable, total: int) -> Iterable:
     return tqdm(jobs, total=total, unit="block", disable=None)  # silent where nobody watches
 
 
+def _count(n: int, thing: str) -> str:
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"
+
+
 # ---------------------------------------------------------------- disk
 
 
@@ -253,6 +270,7 @@ def get_weatherbench2(
     ds = archives.open_weatherbench2(address or archives.WEATHERBENCH2, variables, years)
     if variables is None:
         ds = ds[[v for v in OFFICIAL_VARIABLES if v in ds.data_vars]]
+    _say_what_is_lacking(ds, years)
     return write_store(ds, out, workers=workers)
 
 
@@ -266,7 +284,20 @@ def get_cmip6(
     ds = archives.open_cmip6(
         model, variables, table=table, experiment=experiment, years=years, catalogue=address or archives.CMIP6_CATALOGUE
     )
+    _say_what_is_lacking(ds, years)
     return write_store(ds, out, workers=workers)
+
+
+def _say_what_is_lacking(ds: xr.Dataset, years: archives.Years | None) -> None:
+    """A line where the archive begins after the years that were asked for, or ends before them, by more than a step."""
+    if years is None or "time" not in ds.dims:
+        return
+    times = ds.indexes["time"]
+    first, last = times[0], times[-1]
+    near = 1.5 * (last - first) / max(len(times) - 1, 1)
+    if (first - near).year >= years[0] or (last + near).year <= years[1]:
+        asked = f"year {years[0]}" if years[0] == years[1] else f"years {years[0]} to {years[1]}"
+        print(f"of the {asked} there is only {str(first)[:10]} to {str(last)[:10]}")
 
 
 def get_weatherbench1(out: Path, variables: list[str] | None, address: str | None) -> Path:
@@ -278,11 +309,14 @@ def get_weatherbench1(out: Path, variables: list[str] | None, address: str | Non
     stems = dict.fromkeys(archives.weatherbench1_stem(v) for v in variables)
     left = {stem: file for stem in stems if not (file := out / archives.weatherbench1_file(stem)).exists()}
     size = sum(archives.weatherbench1_bytes(stem) for stem in left)
-    print(f"{len(left)} of {len(stems)} files to fetch to {out}, at most {_bytes(size)}")
+    if not left:
+        print("nothing to fetch: all files are there already")
+        return out
+    print(f"{len(left)} of {_count(len(stems), 'file')} to fetch to {out}, at most {_bytes(size)}")
     _room(out, size if address is None else 0)
     for stem, file in left.items():
         url = (address or archives.WEATHERBENCH1).format(variable=stem, file=file.name)
-        with _full_disk(out), _fetching(file.name):
+        with _full_disk(out), _fetching(file.name, url):
             path = Path(pooch.retrieve(url, None, f"{file.name}.part", out, progressbar=_bar()))
         if not _whole(path, file.suffix):
             path.unlink()
@@ -306,11 +340,14 @@ def _whole(path: Path, suffix: str) -> bool:
 def get_climatebench(out: Path, address: str | None) -> Path:
     """Both archives of ClimateBench, checked against the checksums of the record, unpacked."""
     if out.exists():
-        raise ValueError(f"{out} exists: give another name with --out, or delete it first")
+        if not all(any(out.rglob(f"outputs_{run}.nc")) for run in ("historical", "ssp245")):  # one of each archive
+            raise ValueError(f"{out} exists and does not hold ClimateBench: {_ANOTHER_NAME}")
+        print("nothing to fetch: both archives are there already")
+        return out
     part = out.with_name(out.name + ".part")
     _room(out.parent, 3e9 if address is None else 0)  # packed and unpacked at the same time
     print(f"train_val.tar.gz and test.tar.gz to {out}, about 1 GB unpacked")
-    with _full_disk(part), _fetching("ClimateBench"):
+    with _full_disk(part), _fetching("ClimateBench", address or "https://zenodo.org/"):
         fetcher = pooch.create(part, address or archives.CLIMATEBENCH_DOI, registry=None, retry_if_failed=2)
         if address is None:
             fetcher.load_registry_from_doi()
@@ -331,15 +368,27 @@ def _bar() -> bool:
 
 
 @contextlib.contextmanager
-def _fetching(what: str) -> Iterator[None]:
+def _fetching(what: str, address: str) -> Iterator[None]:
     try:
+        if host := archives.unreachable(address):
+            raise OSError(f"no network: {host} cannot be reached")
         yield
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise ValueError(
-            f"{what} could not be fetched ({error}): try again with a network, or give a mirror with --source; whole files are kept"
+            f"{what} could not be fetched ({_reason(error)}): try again with a network, or give a mirror "
+            "with --source; whole files are kept"
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong at the bottom: HTTP libraries wrap it several times, and print every layer in one message."""
+    while type(error).__module__.startswith(("requests", "urllib3")) and (
+        below := error.__cause__ or error.__context__
+    ):
+        error = below
+    return str(error) or type(error).__name__
 
 
 # ---------------------------------------------------------------- what came
@@ -350,7 +399,8 @@ def summary(ds: xr.Dataset) -> list[str]:
 
     Reads every value, a few hundred times at once.
     """
-    rows = [f"{'variable':34}{'units':12}{'min':>12}{'mean':>12}{'max':>12}  missing"]
+    wide = max(map(len, ["variable", *map(str, ds.data_vars)])) + 2
+    rows = [f"{'variable':{wide}}{'units':12}{'min':>12}{'mean':>12}{'max':>12}  missing"]
     for name, array in ds.data_vars.items():
         low, total, high, count = np.inf, 0.0, -np.inf, 0
         for start in range(0, ds.sizes["time"] if "time" in array.dims else 1, 256):
@@ -361,13 +411,13 @@ def summary(ds: xr.Dataset) -> list[str]:
             total, count = total + good.sum(), count + good.size
         mean = total / count if count else np.nan
         rows.append(
-            f"{name!s:34}{array.attrs['units']:12}{low:12.5g}{mean:12.5g}{high:12.5g}  {1 - count / array.size:.1%}"
+            f"{name!s:{wide}}{array.attrs['units']:12}{low:12.5g}{mean:12.5g}{high:12.5g}  {1 - count / array.size:.1%}"
         )
-    axes = f"{ds.sizes['lat']} x {ds.sizes['lon']} points"
+    rows.append(f"{_count(len(ds.data_vars), 'variable')} on {ds.sizes['lat']} x {ds.sizes['lon']} points")
     if "time" in ds.dims:
         first, last = (str(ds["time"].values[i])[:16] for i in (0, -1))
-        axes += f", {ds.sizes['time']} times from {first} to {last}, calendar {ds['time'].dt.calendar}"
-    return [*rows, f"{len(ds.data_vars)} variables, {axes}"]
+        rows.append(f"{_count(ds.sizes['time'], 'time')} from {first} to {last}, calendar {ds['time'].dt.calendar}")
+    return rows
 
 
 def main(argv: list[str]) -> int:
@@ -378,7 +428,7 @@ def main(argv: list[str]) -> int:
             print(f"{name:15}{title}\n{'':15}{size}")
         print("\nModels of the paper for cmip6 --model:", ", ".join(archives.CMIP6_MODELS))
     elif args.subcommand == "check":
-        ds = archives.open_folder(args["check"].path)
+        ds = archives.open_folder(args["check"].path, source=args["check"].archive or "")
         print(*summary(ds), sep="\n")
     else:
         print(f"{_get(args['get'])} is whole; 'climax-lite data check' prints what is in it")
@@ -438,6 +488,11 @@ def _parser():
     commands.add_subcommand("list", command(description="What there is, and its size."))
     check = command(description="Bring files through the door and print a table of what they hold. Reads every value.")
     check.add_argument("path", help="NetCDF, zarr, GRIB or packed; a file or a folder of them")
+    check.add_argument(
+        "--archive",
+        choices=list(door.STATED_UNITS),
+        help="the archive that it is a copy of, whose documentation has the units that the files leave out",
+    )
     commands.add_subcommand("check", check)
     get = command(description="Fetch a part of an archive. A command that was stopped goes on when it is given again.")
     get.add_argument("archive", choices=list(ARCHIVES), help="a name that 'climax-lite data list' prints")

@@ -6,9 +6,10 @@ B batch, V variables, H W latitude × longitude, T times.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,8 @@ import xarray as xr
 
 from ..grid import Grid, Region
 from . import sources
+from .leads import LEADS
 from .normalize import Normalizer, on_grid, statistics
-
-LEADS = tuple(range(6, 169, 6))
-"""Lead times of the paper's pretraining (hours): 6 to 168, both included."""
-WEEKS_3_4 = (336, 672)
-WEEKS_5_6 = (672, 1008)
-"""Averaging windows of sub-seasonal prediction: hours after the initial time, the first excluded, the last included."""
 
 
 def valid_at(ds: xr.Dataset, initial_times: Any, lead_hours: float) -> xr.Dataset:
@@ -122,7 +118,14 @@ class Record:
     name: str
 
     @classmethod
-    def of(cls, ds: xr.Dataset, name: str = "", path: str | os.PathLike[str] | None = None, block: int = 128) -> Record:
+    def of(
+        cls,
+        ds: xr.Dataset,
+        name: str = "",
+        path: str | os.PathLike[str] | None = None,
+        block: int = 128,
+        ready: Callable[[xr.Dataset], xr.Dataset] | None = None,
+    ) -> Record:
         """Read a dataset, normalised or not, into memory, or into files at `path` that are mapped into memory.
 
         Args:
@@ -131,22 +134,27 @@ class Record:
             path: a folder; what an earlier call with the same path wrote is opened without reading `ds` again. It is written as a
                 whole or not at all.
             block: times that are read at once.
+            ready: what is done to every block of times, such as regridding and normalising: so a long record is never in memory as a
+                whole before it is ready.
 
         Raises:
             ValueError: when the folder holds another record, or times do not ascend by whole hours.
         """
-        grid = Grid.from_dataset(ds)
         moving = tuple(str(v) for v in ds.data_vars if "time" in ds[v].dims)
         still = tuple(str(v) for v in ds.data_vars if v not in moving)
-        if not moving:
-            raise ValueError("expected variables that change in time, got none")
+        if not moving or not ds.sizes["time"]:
+            raise ValueError(
+                "expected variables that change in time, got none" if not moving else "expected times, got none"
+            )
         times = ds["time"].values
         _hours(times)
-        static = np.stack([ds[v].values for v in still]) if still else np.empty((0, *grid.shape))
+        first = _readied(ds, slice(0, 1), ready)
+        grid = Grid.from_dataset(first)
+        static = np.stack([first[v].values for v in still]) if still else np.empty((0, *grid.shape))
         shape = (len(times), len(moving), *grid.shape)
         rest = (static.astype(np.float32), moving, still, times, grid.lat, grid.lon, name)
         if path is None:
-            return cls(_fill(np.empty(shape, np.float32), ds, moving, block), *rest)
+            return cls(_fill(np.empty(shape, np.float32), ds, moving, block, ready), *rest)
         folder = Path(path)
         about = {
             "variables": moving,
@@ -160,7 +168,7 @@ class Record:
             folder.mkdir(parents=True, exist_ok=True)
             part = folder / f"values.{os.getpid()}.part"
             mapped = np.lib.format.open_memmap(part, "w+", np.float32, shape)
-            _fill(mapped, ds, moving, block).flush()
+            _fill(mapped, ds, moving, block, ready).flush()
             os.replace(part, folder / "values.npy")
             (folder / "about.part").write_text(json.dumps(about))
             os.replace(folder / "about.part", folder / "about.json")
@@ -176,19 +184,31 @@ class Record:
         part: str = "train",
         grid_shape: tuple[int, int] = (32, 64),
         anomalies: bool = True,
-        path: str | os.PathLike[str] | None = None,
+        folder: str | os.PathLike[str] | None = None,
     ) -> Record:
         """A split of a named source as a network takes it: on a regular grid, normalised with the statistics of its training part.
 
         Args:
-            name: a key of `SOURCES`.
+            name: what `sources.source` takes.
             part: a split of it.
             grid_shape: (H, W); other grids are regridded conservatively.
             anomalies: from the climatology, in units of their deviation (else the full state).
-            path: as in `of`.
+            folder: where prepared records are kept and mapped into memory, for those that do not fit in it; by default they are held.
         """
-        ds = on_grid(sources.open(name).sel(time=sources.split(name, part)), Grid.regular(*grid_shape))
-        return cls.of(Normalizer(statistics(name, grid_shape=grid_shape), anomalies).apply(ds), name, path)
+        normalizer, grid = Normalizer(statistics(name, grid_shape=grid_shape), anomalies), Grid.regular(*grid_shape)
+        path = None
+        if folder:
+            about = (
+                sources.version(name),
+                sources.split(name, part),
+                grid_shape,
+                anomalies,
+                normalizer.statistics.sha256,
+            )
+            key = hashlib.sha256(repr(about).encode()).hexdigest()[:16]
+            path = Path(folder) / f"{sources.source(name).name}-{part}-{key}"
+        ds = sources.open(name).sel(time=sources.split(name, part))
+        return cls.of(ds, name, path, ready=lambda block: normalizer.apply(on_grid(block, grid)))
 
     @functools.cached_property
     def hours(self) -> np.ndarray:
@@ -253,12 +273,23 @@ class Record:
         return runs
 
 
-def _fill(values: np.ndarray, ds: xr.Dataset, names: Sequence[str], block: int) -> Any:
+def _fill(
+    values: np.ndarray,
+    ds: xr.Dataset,
+    names: Sequence[str],
+    block: int,
+    ready: Callable[[xr.Dataset], xr.Dataset] | None,
+) -> Any:
     for start in range(0, len(values), block):
-        part = ds[list(names)].isel(time=slice(start, start + block)).transpose("time", "lat", "lon")
+        part = _readied(ds[list(names)], slice(start, start + block), ready).transpose("time", "lat", "lon")
         for i, v in enumerate(names):
             values[start : start + block, i] = part[v].values
     return values
+
+
+def _readied(ds: xr.Dataset, times: slice, ready: Callable[[xr.Dataset], xr.Dataset] | None) -> xr.Dataset:
+    part = ds.isel(time=times)
+    return ready(part.load()) if ready else part
 
 
 def _hours(times: np.ndarray) -> np.ndarray:

@@ -355,7 +355,7 @@ def statistics(name: str, split: str = "train", grid_shape: tuple[int, int] | No
     The cache is keyed by the checksums of the source's files, the split and the grid: other data, other numbers.
 
     Args:
-        name: a key of `SOURCES`.
+        name: what `sources.source` takes.
         split: which part of it; anything but the training part is a leak.
         grid_shape: (H, W) of a regular grid to fit on after conservative regridding; by default the source's own grid.
     """
@@ -363,7 +363,7 @@ def statistics(name: str, split: str = "train", grid_shape: tuple[int, int] | No
 
     period = sources.split(name, split)
     key = hashlib.sha256(repr((FORMAT, sources.version(name), period, grid_shape)).encode()).hexdigest()[:16]
-    path = Path(pooch.os_cache("climax_lite")) / "statistics" / f"{name}-{split}-{key}.npz"
+    path = Path(pooch.os_cache("climax_lite")) / "statistics" / f"{Path(name.partition('?')[0]).stem}-{split}-{key}.npz"
     if path.exists():
         try:
             return Statistics.load(path)

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.fft
 import xarray as xr
 from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
@@ -36,21 +35,26 @@ SUFFIX = ".cxp"
 
 def _forward(x: np.ndarray) -> np.ndarray:
     """(T, H, W) field → (T, H, W) coefficients of an orthonormal basis, so that rounding noise is the same in both."""
+    # Not above: it takes a quarter of a second, for which a command that reads no packed file need not wait.
+    from scipy import fft
+
     half = x.shape[2] // 2
-    c = scipy.fft.rfft(x, axis=2, norm="ortho", workers=-1)
+    c = fft.rfft(x, axis=2, norm="ortho", workers=-1)
     c[..., 1:half] *= np.sqrt(2)
     real = np.concatenate([c[..., : half + 1].real, c[..., 1:half].imag], axis=2)
-    return scipy.fft.dctn(real, axes=(0, 1), norm="ortho", workers=-1)
+    return fft.dctn(real, axes=(0, 1), norm="ortho", workers=-1)
 
 
 def _inverse(a: np.ndarray) -> np.ndarray:
     """The inverse of `_forward`."""
+    from scipy import fft
+
     half = a.shape[2] // 2
-    a = scipy.fft.idctn(a, axes=(0, 1), norm="ortho", workers=-1)
+    a = fft.idctn(a, axes=(0, 1), norm="ortho", workers=-1)
     c = a[..., : half + 1].astype(np.result_type(a.dtype, np.complex64))
     c[..., 1:half] += 1j * a[..., half + 1 :]
     c[..., 1:half] /= np.sqrt(2)
-    return scipy.fft.irfft(c, n=a.shape[2], axis=2, norm="ortho", workers=-1)
+    return fft.irfft(c, n=a.shape[2], axis=2, norm="ortho", workers=-1)
 
 
 @functools.lru_cache(maxsize=4)

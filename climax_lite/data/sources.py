@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ class Source:
         splits: first and last day of each split, with gaps of at least six weeks: the longest lead time plus averaging window. A climate
             model is there to learn from: its year is all training, and scores come from the reference world.
         simulated: True for the project's own simulated worlds, which are neither ERA5 nor CMIP6.
+        path: where data of your own lie; empty for the embedded ones.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Source:
     role: str
     splits: Mapping[str, tuple[str, str]]
     simulated: bool = True
+    path: str = ""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -72,7 +75,7 @@ SOURCES: dict[str, Source] = {
         ),
         Source(
             "sunny",
-            "A model world with few and thin clouds: SPEEDY at T21, the sea of 2005 and 1 K, 12-hourly, 32 × 64 Gaussian",
+            "A model world with few and thin clouds: SPEEDY at T21, the sea of 2005 plus 1 K, 12-hourly, 32 × 64 Gaussian",
             "climate model",
             {"train": ("2005-01-01", "2005-12-31")},
         ),
@@ -98,6 +101,46 @@ SOURCES: dict[str, Source] = {
 }
 
 
+def source(name: str) -> Source:
+    """A source by name: a key of `SOURCES`, or data of your own with their splits behind the path.
+
+    `data/era5.zarr?train=1979/2015,validation=2016,test=2017/2018` names a store and the first and last year, month or day of each part,
+    both included. Parts may touch, but not overlap.
+
+    Raises:
+        ValueError: for an unknown name, or parts that are none.
+    """
+    if name in SOURCES:
+        return SOURCES[name]
+    path, mark, parts = name.partition("?")
+    if not mark:
+        raise ValueError(
+            f"unknown dataset {name!r}: expected one of {', '.join(SOURCES)}, or a path with the periods of its parts, "
+            "such as era5.zarr?train=1979/2015,validation=2016,test=2017/2018"
+        )
+    splits = {part: _period(dates, name) for part, _, dates in (p.partition("=") for p in parts.split(","))}
+    ordered = sorted(splits.items(), key=lambda item: item[1])
+    for (before, (_, last)), (after, (first, _)) in itertools.pairwise(ordered):
+        if first <= last:
+            raise ValueError(
+                f"{name}: expected parts that do not overlap, got {before} to {last} and {after} from {first}"
+            )
+    return Source(Path(path).stem, path, "own", splits, simulated=False, path=path)
+
+
+def _period(dates: str, name: str) -> tuple[str, str]:
+    """`1979/2015`, `2016` or `2016-01/2016-06` → first and last day."""
+    first, _, last = dates.partition("/")
+    try:
+        begin, end = np.datetime64(first), np.datetime64(last or first)
+    except ValueError:
+        begin = end = np.datetime64("NaT")
+    if not begin <= end:
+        raise ValueError(f"{name}: expected a period such as 1979/2015, 2016 or 2016-01-01/2016-06-30, got {dates!r}")
+    day = np.timedelta64(1, "D")
+    return str(begin.astype("M8[D]")), str((end + 1).astype("M8[D]") - day)
+
+
 def open(name: str | os.PathLike[str], variables: Iterable[str] | None = None) -> xr.Dataset:
     """Open a dataset by name, lazily, with checked names, units and coordinates.
 
@@ -107,7 +150,8 @@ def open(name: str | os.PathLike[str], variables: Iterable[str] | None = None) -
             - a key of `SOURCES`, such as `reference`: the embedded worlds;
             - `generated:reference`: all years of a world that `make data` has made, on its own grid;
             - `weatherbench2`, `weatherbench2-climatology`: ERA5 from object storage, which needs a network;
-            - the path of a file or folder of NetCDF, zarr, GRIB or packed files: your own data, or what `climax-lite data get` wrote.
+            - the path of a file or folder of NetCDF, zarr, GRIB or packed files: your own data, or what `climax-lite data get` wrote;
+              what follows a question mark is for `split`, see `source`.
         variables: names or aliases of the variables to keep, in that order; all of them by default.
 
     Returns:
@@ -135,8 +179,9 @@ def open(name: str | os.PathLike[str], variables: Iterable[str] | None = None) -
                 f"{folder} does not exist: make it with 'make data WORLD={world}', or open an embedded world"
             )
         return archives.open_folder(folder, variables)
-    if Path(name).exists() or os.sep in os.fspath(name):
-        return archives.open_folder(name, variables)
+    path = os.fspath(name).partition("?")[0]
+    if Path(path).exists() or os.sep in path:
+        return archives.open_folder(path, variables)
     known = ", ".join([*SOURCES, *remote])
     raise ValueError(
         f"unknown dataset {str(name)!r}: expected one of {known}, generated:WORLD, or the path of a file or folder"
@@ -165,11 +210,10 @@ def split(name: str, part: str) -> slice:
     Raises:
         ValueError: for an unknown dataset or split.
     """
-    if name not in SOURCES:
-        raise ValueError(f"unknown dataset {name!r}: expected one of {', '.join(SOURCES)}")
-    if part not in SOURCES[name].splits:
-        raise ValueError(f"{name!r} has no split {part!r}: expected one of {', '.join(SOURCES[name].splits)}")
-    return slice(*SOURCES[name].splits[part])
+    splits = source(name).splits
+    if part not in splits:
+        raise ValueError(f"{name!r} has no split {part!r}: expected one of {', '.join(splits)}")
+    return slice(*splits[part])
 
 
 def select(ds: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
@@ -267,8 +311,19 @@ def local(name: str) -> Path:
 
 
 def version(name: str) -> str:
-    """What tells one edition of a source's data from another: a digest of the checksums of its files."""
-    if name not in SOURCES:
-        raise ValueError(f"unknown dataset {name!r}: expected one of {', '.join(SOURCES)}")
-    known = _registry()
-    return hashlib.sha256("".join(known[f] for f in SOURCES[name].files).encode()).hexdigest()
+    """What tells one edition of a source's data from another: a digest of the checksums of its files.
+
+    Of data of your own it is one of the names, sizes and dates of the files: reading tens of gigabytes would take minutes.
+    """
+    known = source(name)
+    if not known.path:
+        registry = _registry()
+        return hashlib.sha256("".join(registry[f] for f in known.files).encode()).hexdigest()
+    path = Path(known.path)
+    if not path.exists():
+        raise ValueError(f"{path} does not exist: give a file, a zarr store, or a folder of them")
+    digest = hashlib.sha256(str(path.resolve()).encode())
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        about = file.stat()
+        digest.update(f"{file.relative_to(path)} {about.st_size} {about.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from .climax import ClimaX, ClimaXConfig
 from .embed import interpolate_positions
 from .head import PatchHead

@@ -5,6 +5,8 @@ B batch, V variables, H W latitude × longitude, p patch size, P = p² pixels of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -13,6 +15,20 @@ from torch import Tensor, nn
 def patchify(x: Tensor, patch_size: int) -> Tensor:
     """(B, V, H, W) → (B, L, V, P): patches row by row from the first latitude, pixels row by row in a patch."""
     return rearrange(x, "b v (h p) (w q) -> b (h w) v (p q)", p=patch_size, q=patch_size)
+
+
+def cells(x: Tensor, patch_ids: Sequence[int], columns: int, patch_size: int) -> Tensor:
+    """The cells of x (B, V, H, W) that a rectangle of patches covers; `columns` of patches make the whole map.
+
+    Rows of patches ascend; columns keep the order of `patch_ids`, so that a box across the map's edge stays in one piece.
+    """
+    rows = sorted({int(i) // columns for i in patch_ids})
+    order = list(dict.fromkeys(int(i) % columns for i in patch_ids))
+    at = [
+        torch.tensor([i * patch_size + k for i in some for k in range(patch_size)], device=x.device)
+        for some in (rows, order)
+    ]
+    return x[:, :, at[0]][..., at[1]]
 
 
 class VariableTokenizer(nn.Module):

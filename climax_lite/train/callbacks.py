@@ -43,7 +43,7 @@ class SavedState(Checkpoint):
         busy: further intervals, of the log and of validation, to keep clear of; an interval of one cannot be.
     """
 
-    def __init__(self, path: str | os.PathLike[str], every: int, busy: Sequence[int] = ()) -> None:
+    def __init__(self, path: str | Path, every: int, busy: Sequence[int] = ()) -> None:
         self.path, self.every = path, every
         self.busy = [n for n in busy if n > 1]
         self.due = False
@@ -55,7 +55,7 @@ class SavedState(Checkpoint):
         step = trainer.global_step
         self.due |= step % self.every == 0
         if self.due and step < trainer.max_steps and all(step % n for n in self.busy):
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(self.path, weights_only=False)
             self.due = False
 
 

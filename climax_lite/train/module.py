@@ -58,24 +58,14 @@ class Training(L.LightningModule):
         return ((prediction.float() - batch.y) ** 2 * self.weights).mean(dim=(-2, -1))
 
     def shared_step(self, batch: Batch, what: str) -> Tensor:
-        """The loss of the paper (latitude-weighted MSE), balanced over lead times in training if wanted, logged as `{what}_loss`."""
+        """The loss of the paper (latitude-weighted MSE), balanced over lead times in training if wanted."""
         errors = self.errors(batch)
         if what == "train" and self.optimisation.balance:
             with torch.no_grad():
                 open_part = 1 - self.forecaster.damping(batch.lead_hours, batch.out_variables) ** 2
                 weights = 1 / (open_part + self.optimisation.balance)
             errors = errors * weights / weights.mean()
-        loss = errors.mean()
-        self.log(
-            f"{what}_loss",
-            loss,
-            on_step=what == "train",
-            on_epoch=what != "train",
-            prog_bar=True,
-            batch_size=len(batch),
-            sync_dist=what != "train",
-        )
-        return loss
+        return errors.mean()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the step."""
@@ -85,13 +75,24 @@ class Training(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step; stops when the loss is not a finite number."""
         loss = self.shared_step(batch, "train")
+        self.log("train_loss", loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
         if not torch.isfinite(loss):
             raise ValueError(_blame(batch, self.global_step, loss))
         return loss
 
+    def on_validation_epoch_start(self) -> None:
+        """Sum of the losses of samples, and their number."""
+        self.validated = torch.zeros(2, device=self.device)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The same, without a gradient."""
-        self.shared_step(batch, "validation")
+        n = len(batch)
+        self.validated += torch.stack([n * self.shared_step(batch, "validation"), self.validated.new_tensor(n)])
+
+    def on_validation_epoch_end(self) -> None:
+        """The mean over the samples of all processes. (Lightning's own divides by a rounded mean number where shares are uneven.)"""
+        total, count = self.trainer.strategy.reduce(self.validated, reduce_op="sum")
+        self.log("validation_loss", total / count, prog_bar=True)
 
     def configure_model(self) -> None:
         """Share the parameters out, block by block, where the strategy is `fsdp`; nothing else makes a mesh of devices."""
@@ -126,6 +127,6 @@ def _blame(batch: Batch, step: int, loss: Tensor) -> str:
         else "the batch is finite, so the weights diverged: start again in another folder with a lower learning rate or clip norm"
     )
     return (
-        f"the loss is {float(loss):g} at step {step}: source {batch.source!r}, lead times {lead_hours} h, "
+        f"the loss is {loss.item():g} at step {step}: source {batch.source!r}, lead times {lead_hours} h, "
         f"variables {', '.join(batch.out_variables)}; {reason}"
     )

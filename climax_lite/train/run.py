@@ -38,6 +38,8 @@ STATE = "state.ckpt"
 def pretrain(settings: Pretrain) -> Forecaster:
     """Train a new network on many worlds; the same call goes on after a stop, and returns the result at once when there is one.
 
+    The result has the weights of the best validation: a year of each world is soon learnt by heart.
+
     Raises:
         ValueError: for settings that do not fit one another, or the run that `settings.run.out` holds.
     """
@@ -45,14 +47,16 @@ def pretrain(settings: Pretrain) -> Forecaster:
     _claim(settings)
     shape = net.grid_shape
     train = {
-        name: ForecastSamples.of(Record.prepared(name, "train", shape, net.anomalies), settings.leads)
+        name: ForecastSamples.of(
+            Record.prepared(name, "train", shape, net.anomalies, settings.run.records), settings.leads
+        )
         for name in settings.sources
     }
     variables = _union([s.variables for s in train.values()], settings.also_variables)
     validation = None
     if settings.validation:
         source, _, part = settings.validation.partition(":")
-        record = Record.prepared(source, part or "validation", shape, net.anomalies)
+        record = Record.prepared(source, part or "validation", shape, net.anomalies, settings.run.records)
         known = [v for v in record.variables if v in variables]
         inputs = [*known, *(v for v in record.static_variables if v in variables)]
         validation = ForecastSamples.of(record, settings.leads, known, inputs).at_most(settings.validation_samples)
@@ -66,7 +70,9 @@ def pretrain(settings: Pretrain) -> Forecaster:
     data = DataModule(
         train, validation, settings.run.batch_size, settings.temperature, settings.run.seed, settings.run.workers
     )
-    return fit(forecaster, data, settings.optimisation, settings.run, Grid.regular(*shape))
+    return fit(
+        forecaster, data, settings.optimisation, settings.run, Grid.regular(*shape), keep_best=validation is not None
+    )
 
 
 def finetune(settings: Finetune) -> Forecaster:
@@ -79,12 +85,12 @@ def finetune(settings: Finetune) -> Forecaster:
     start = load(settings.checkpoint) if settings.checkpoint else None
     anomalies = start.anomalies if start else settings.net.anomalies
     shape = start.config.grid_shape if start else settings.net.grid_shape
-    record = Record.prepared(settings.source, "train", shape, anomalies)
+    record = Record.prepared(settings.source, "train", shape, anomalies, settings.run.records)
     out = settings.out_variables or record.variables
     train = ForecastSamples.of(record, settings.leads, out).subset(settings.fraction)
     validation = None
     if settings.validation:
-        held_out = Record.prepared(settings.source, settings.validation, shape, anomalies)
+        held_out = Record.prepared(settings.source, settings.validation, shape, anomalies, settings.run.records)
         validation = ForecastSamples.of(held_out, settings.leads, out).at_most(settings.validation_samples)
     if start:
         net = with_variables(start.net, train.variables)
@@ -132,6 +138,9 @@ def fit(
 ) -> Forecaster:
     """Train, from the state in `run.out` if there is one, and write the finished forecaster there.
 
+    Several processes: where torchrun or SLURM's srun starts them, each finds its place in the environment, and `run.devices` and
+    `run.nodes` say how many there are; started by hand, Lightning starts the others of this machine.
+
     Args:
         forecaster: what to train; it is changed in place.
         data: gives batches (`DataModule`).
@@ -145,7 +154,11 @@ def fit(
     out = Path(run.out)
     if (out / RESULT).exists():
         return Forecaster.load(out / RESULT)
+    if optimisation.ema_decay and run.strategy == "fsdp":
+        raise ValueError("an average of the weights needs them whole on every device: use strategy ddp, or ema_decay 0")
     out.mkdir(parents=True, exist_ok=True)
+    for left in (*out.glob("*.ckpt.*.part"), *out.glob(f"{RESULT}.*.part")):  # by a kill while it was written
+        left.unlink(missing_ok=True)
     training = module(forecaster.train(), optimisation, grid.lat, run.seed)
     if run.compile:
         forecaster.net.compile()
@@ -279,12 +292,12 @@ FREE = {
     "run.out",
     "run.progress",
     "run.workers",
+    "run.records",
     "run.tensorboard",
     "run.compile",
-    "run.validate_every",
     "run.save_every",
 }
-"""Settings that a run may change when it goes on: they do not touch its numbers."""
+"""Settings that a run may change when it goes on: they do not touch its numbers, or, of `compile`, their rounding alone."""
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, str]:
@@ -294,12 +307,14 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, str]:
 
 
 def _quiet() -> None:
-    """Lightning's advice on workers and folders, which this project follows or knowingly does not."""
+    """Lightning's advice on workers, folders and sharding, which this project follows or knowingly does not."""
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     for text in (
         ".*does not have many workers.*",
         ".*exists and is not empty.*",
         ".*You're resuming from a checkpoint.*",
+        ".*model that overrides the configure_model.*",
+        ".*Total length of `list` across ranks is zero.*",
     ):
         warnings.filterwarnings("ignore", text)
 

@@ -84,6 +84,7 @@ class Run:
         seed: the one seed, of weights, data order, lead times and dropout.
         batch_size: samples of a batch, in every process.
         workers: processes that make batches ahead; 0 makes them in the training process.
+        records: a folder for prepared records, which are mapped into memory; empty to hold them in memory, as the embedded worlds can be.
         precision: bf16-mixed, 32-true or any other of Lightning's.
         accelerator: cpu, gpu or auto.
         devices: processes on this machine.
@@ -100,6 +101,7 @@ class Run:
     seed: int = 0
     batch_size: int = 16
     workers: int = 0
+    records: str = ""
     precision: str = "bf16-mixed"
     accelerator: str = "auto"
     devices: int = 1

@@ -71,7 +71,14 @@ class TestWeatherBench2:
     @pytest.mark.parametrize(
         ("call", "says"),
         [
-            (lambda p: archives.open_weatherbench2(p / "era5.zarr", ["q700"]), "no specific_humidity_700; it has"),
+            (
+                lambda p: archives.open_weatherbench2(p / "era5.zarr", ["q700"]),
+                "no specific_humidity_700; it has 2m_temperature; geopotential on 4 levels; .*; temperature on 4 levels; total",
+            ),
+            (
+                lambda p: archives.open_weatherbench2(p / "era5.zarr", ["z500", "z600", "t2m"]),
+                "has no geopotential_600; it has 2m_temperature; geopotential at 50, 500, 850, 1000 hPa; .*temperature on 4 levels",
+            ),
             (
                 lambda p: archives.open_weatherbench2(p / "era5.zarr", "t2m"),
                 r"expected a list of variables, got the text 't2m'",
@@ -191,9 +198,10 @@ class TestCmip6:
         [
             (
                 {"model": "MPI-ESM1-2-HR"},
-                "no source_id 'MPI-ESM1-2-HR' .*expected one of TaiESM1; catalogue=None asks the nodes of ESGF",
+                "no source_id 'MPI-ESM1-2-HR' .*expected one of TaiESM1; in Python, .*catalogue=None\\) asks the nodes of ESGF",
             ),
             ({"table": "day"}, "no table_id 'day'.*expected one of 6hrPlevPt"),
+            ({"variables": ["t600"]}, "no temperature_600; it has temperature at 250, 500, 850 hPa"),
             ({"variables": ["q850"]}, "no hus of this run; it has pr, ta, zg"),
             ({"variables": ["skin_temperature"]}, "CMIP6 has no name here for skin_temperature"),
             ({"catalogue": "/nowhere/pangeo-cmip6.csv"}, "pangeo-cmip6.csv is not there"),
@@ -333,8 +341,14 @@ class TestFolder:
         world = Path(__file__).parents[2] / "data/reference/1985.cxp"
         assert archives.open_folder(world, ["t2m"]).sizes["time"] == 1460
         fakes.weatherbench2(tmp_path / "copy.zarr")
-        with pytest.raises(ValueError, match="got no units"):  # a copy does not say where it comes from
+        # A copy does not say where it comes from.
+        with pytest.raises(
+            ValueError, match=r"got no units.*source='weatherbench2' \(in the command: --archive weather"
+        ):
             archives.open_folder(tmp_path / "copy.zarr", ["t2m"])
+        ds = archives.open_folder(tmp_path / "copy.zarr", source="weatherbench2")
+        assert ds["geopotential_500"].attrs["units"] == "m2 s-2"
+        assert "vertical_velocity" not in ds  # the archive holds more than we have names for
 
     def test_bad_requests_get_a_sentence(self, tmp_path):
         with pytest.raises(ValueError, match="does not exist: give a file, a zarr store, or a folder"):

@@ -112,8 +112,41 @@ class TestStore:
         ):
             download.write_store(ds.isel(time=slice(5)), tmp_path / "out.zarr")
         download.write_store(ds, tmp_path / "out.zarr")
-        with pytest.raises(ValueError, match=r"out.zarr exists: give another name with --out"):
-            download.write_store(ds, tmp_path / "out.zarr")
+        for other in (
+            ds.isel(time=slice(5)),
+            ds[NAMES[:2]],
+            ds.isel(lon=slice(4)),
+            ds.assign_attrs(source_id="TaiESM1"),
+        ):
+            with pytest.raises(
+                ValueError, match=r"out.zarr exists and holds something else: give another name with --out"
+            ):
+                download.write_store(other, tmp_path / "out.zarr")
+        same(tmp_path / "out.zarr", ds)
+
+    def test_what_is_whole_already_is_left_alone(self, ds, tmp_path, capsys, monkeypatch):
+        download.write_store(ds, tmp_path / "out.zarr")
+        monkeypatch.setattr(download, "_write_block", lambda *a: pytest.fail("nothing was left to write"))
+        assert download.write_store(ds[NAMES[::-1]], tmp_path / "out.zarr") == tmp_path / "out.zarr"
+        assert capsys.readouterr().out.endswith("nothing to fetch: 3 variables at 52 times, all there already\n")
+        same(tmp_path / "out.zarr", ds)
+
+    def test_a_file_or_folder_under_the_name_is_no_store(self, ds, tmp_path):
+        (tmp_path / "file").write_text("notes")
+        (tmp_path / "folder").mkdir()
+        for name in ("file", "folder"):
+            with pytest.raises(ValueError, match="exists and holds something else"):
+                download.write_store(ds, tmp_path / name)
+
+    def test_two_models_on_one_grid_are_two_downloads(self, ds, tmp_path, monkeypatch):
+        """TaiESM1 and CMCC-CM2-HR4 share their grid, calendar and years: one must not go on where the other was stopped."""
+        first, second = (ds.assign_attrs(source_id=model) for model in ("TaiESM1", "CMCC-CM2-HR4"))
+        with monkeypatch.context() as m:
+            m.setattr(download, "_write_block", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt()))
+            with pytest.raises(KeyboardInterrupt):
+                download.write_store(first, tmp_path / "out.zarr")
+        with pytest.raises(ValueError, match="beginning of another download"):
+            download.write_store(second, tmp_path / "out.zarr")
 
     def test_a_kill_leaves_nothing_that_opens_and_the_same_command_goes_on(self, era5, tmp_path):
         """SIGKILL, at a block's end of its own choosing; then the command again, in a process of its own."""
@@ -209,15 +242,48 @@ class TestCommand:
         ds = archives.open_folder(out)
         assert set(ds.data_vars) == {"geopotential_500", "2m_temperature"}
         assert float(ds["2m_temperature"].sel(time="2015-01-02T06", lat=22.5, lon=135)) == 10623
+        printed = capsys.readouterr().out.splitlines()
+        assert printed[0] == "of the year 2015 there is only 2015-01-01 to 2015-01-11"
+        assert printed[1].startswith("2 variables at 44 times: 11.3 kB before compression, 1 block, to ")
         assert run("check", out) == 0
-        printed = capsys.readouterr().out
+        printed = capsys.readouterr().out.splitlines()
         # the largest of 11 days: day 10, hour 18, row 3, column 7
-        assert "2m_temperature                    K                      0" in printed
-        assert "1.0184e+05  0.0%" in printed
-        assert (
-            "2 variables, 4 x 8 points, 44 times from 2015-01-01T00:00 to 2015-01-11T18:00, calendar proleptic_gregorian"
-            in printed
-        )
+        row = next(line for line in printed if line.startswith("2m_temperature"))
+        assert row.startswith("2m_temperature    K                      0")
+        assert row.endswith("1.0184e+05  0.0%")
+        assert printed[-2:] == [
+            "2 variables on 4 x 8 points",
+            "44 times from 2015-01-01T00:00 to 2015-01-11T18:00, calendar proleptic_gregorian",
+        ]
+        assert max(map(len, printed)) <= 80  # the page shows no more
+
+    def test_the_same_command_after_success_says_so(self, era5, tmp_path, capsys):
+        words = ("get", "weatherbench2", "--variables", "t2m", "--source", era5, "--out", tmp_path / "era5.zarr")
+        assert run(*words) == 0
+        capsys.readouterr()
+        assert run(*words) == 0
+        printed = capsys.readouterr().out.splitlines()
+        assert printed[0] == "nothing to fetch: 1 variable at 52 times, all there already"
+        assert "era5.zarr is whole;" in printed[1]
+        assert run(*words, "--years", "2015") == 2  # another part under the same name
+        assert "holds something else" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("first", "last", "step", "calendar", "years", "says"),
+        [
+            ("1985-01-01", "1986-12-31T18", "6h", "standard", (1985, 1986), ""),
+            ("1985-01-01T06", "1987-01-01", "6h", "noleap", (1985, 1986), ""),  # means, labelled by their ends
+            ("1985-01-01T12", "1985-12-30T12", "1D", "360_day", (1985, 1985), ""),
+            ("1985-01-01", "1985-12-31T18", "6h", "standard", (1985, 1986), "years 1985 to 1986 there is only 1985-01-01 to 1985-12-31"),
+            ("1985-01-01", "1986-01-10T18", "6h", "noleap", (1985, 1986), "years 1985 to 1986 there is only 1985-01-01 to 1986-01-10"),
+            ("1985-02-01", "1985-12-30T18", "6h", "360_day", (1985, 1985), "year 1985 there is only 1985-02-01 to 1985-12-30"),
+            ("1985-03-01", "1985-03-01", "6h", "standard", (1985, 1985), "year 1985 there is only 1985-03-01 to 1985-03-01"),
+        ],
+    )  # fmt: skip
+    def test_years_that_an_archive_has_in_part(self, first, last, step, calendar, years, says, capsys):
+        times = xr.date_range(first, last, freq=step, calendar=calendar)
+        download._say_what_is_lacking(xr.Dataset(coords={"time": times}), years)
+        assert capsys.readouterr().out == (f"of the {says}\n" if says else "")
 
     def test_by_default_the_variables_of_climax_that_are_there(self, era5, tmp_path):
         assert run("get", "weatherbench2", "--source", era5, "--out", tmp_path / "a.zarr") == 0
@@ -226,13 +292,17 @@ class TestCommand:
             *(f"{q}_{level}" for q in ("geopotential", "temperature", "relative_humidity") for level in (50, 500, 850)),
         }  # fmt: skip
 
-    def test_a_model_of_cmip6_keeps_its_calendar(self, tmp_path):
+    def test_a_model_of_cmip6_keeps_its_calendar(self, tmp_path, capsys):
         catalogue = fakes.cmip6(tmp_path / "cmip6")
         out = tmp_path / "taiesm1.zarr"
         assert (
             run("get", "cmip6", "--model", "TaiESM1", "--variables", "z500", "--source", catalogue, "--out", out) == 0
         )
         assert archives.open_folder(out).time.dt.calendar == "noleap"
+        assert (
+            run("get", "cmip6", "--model", "TaiESM1", "--variables", "z500", "--source", catalogue, "--out", out) == 0
+        )
+        assert "nothing to fetch: 1 variable at 8 times" in capsys.readouterr().out
 
     def test_climatebench_from_a_mirror(self, tmp_path, capsys):
         fakes.climatebench_mirror(tmp_path / "mirror")
@@ -241,6 +311,12 @@ class TestCommand:
             assert [p.name for p in tmp_path.iterdir() if p.name.startswith("cb")] == ["cb"]
             x, y = archives.open_climatebench(tmp_path / "cb", "ssp245")
             assert (x.sizes["year"], y.sizes["year"]) == (24, 12)
+            capsys.readouterr()
+            assert run("get", "climatebench", "--out", tmp_path / "cb", "--source", address) == 0
+            assert "nothing to fetch: both archives are there already" in capsys.readouterr().out
+            (tmp_path / "notes").mkdir()
+            assert run("get", "climatebench", "--out", tmp_path / "notes", "--source", address) == 2
+            assert "exists and does not hold ClimateBench" in capsys.readouterr().err
             path = tmp_path / "mirror/test.tar.gz"
             path.write_bytes(path.read_bytes()[:-1] + b"x")
             assert run("get", "climatebench", "--out", tmp_path / "damaged", "--source", address) == 2
@@ -268,8 +344,10 @@ class TestCommand:
                 "constants_5.625deg.nc",
             }
             before = len(asked)
+            assert "2 of 2 files to fetch" in capsys.readouterr().out
             assert run(*words) == 0  # nothing is fetched twice
             assert len(asked) == before
+            assert "nothing to fetch: all files are there already" in capsys.readouterr().out
             (tmp_path / "mirror/10m_u_component_of_wind_5.625deg.zip").write_text("<html>maintenance</html>")
             assert run(*words[:3], "u10", *words[4:]) == 2
         assert "what came for 10m_u_component_of_wind_5.625deg.zip is not a whole file" in capsys.readouterr().err
@@ -293,6 +371,50 @@ class TestCommand:
         assert archives.weatherbench1_bytes("2m_temperature") == 40 * 365.25 * 24 * 2048 * 4
         assert archives.weatherbench1_bytes("geopotential") == 13 * archives.weatherbench1_bytes("geopotential_500")
 
+    def test_no_network_names_the_option_and_no_stack(self, capsys, monkeypatch, tmp_path):
+        def refuse(*args, **options):
+            raise OSError("unreachable")
+
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(archives.urllib.request, "getproxies", dict)
+        monkeypatch.setattr(archives.socket, "create_connection", refuse)
+        for words, host, advice in (
+            (
+                ("cmip6", "--model", "TaiESM1", "--variables", "z500"),
+                "storage.googleapis.com",
+                "in the command --source",
+            ),
+            (("weatherbench1", "--variables", "t2m"), "dataserv.ub.tum.de", "give a mirror with --source"),
+            (("climatebench",), "zenodo.org", "give a mirror with --source"),
+        ):
+            assert run("get", *words) == 2
+            error = capsys.readouterr().err
+            assert f"no network: {host} cannot be reached" in error
+            assert advice in error
+            assert len(error) < 320
+
+    def test_behind_a_proxy_the_reason_is_the_innermost(self, capsys, monkeypatch, tmp_path):
+        """There nobody can tell beforehand, and urllib3 speaks of pools, retries and objects."""
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(archives, "unreachable", lambda address: None)
+        assert run("get", "weatherbench1", "--variables", "t2m", "--source", "http://127.0.0.1:9/{file}") == 2
+        error = capsys.readouterr().err
+        assert "Connection refused): try again" in error
+        assert "Pool" not in error
+
+    def test_a_copy_of_an_archive_is_checked_by_its_name(self, era5, capsys):
+        assert run("check", era5) == 2
+        assert "in the command: --archive weatherbench2" in capsys.readouterr().err
+        assert run("check", era5, "--archive", "weatherbench2") == 0
+        assert "total_precipitation_6hr" in capsys.readouterr().out
+        assert run("check", era5, "--archive", "era6") == 2
+
+    def test_list_waits_for_no_transform(self):
+        code = (
+            "import sys; from climax_lite import cli; cli.main(['data', 'list']); sys.exit('scipy.fft' in sys.modules)"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
     def test_list(self, capsys):
         assert run("list") == 0
         printed = capsys.readouterr().out
@@ -312,6 +434,7 @@ class TestCommand:
             ),
             (("get", "weatherbench2", "--years", "the nineties"), "expected years such as 2015:2018"),
             (("get", "weatherbench2", "--variables", "2m_temprature"), "did you mean '2m_temperature'"),
+            (("get", "weatherbench2", "--variables", "zz"), "the nearest name is 'z500'"),
             (("get", "weatherbench2", "--workers", "0"), "expected one worker or more, got 0"),
             (("get", "weatherbench2", "--workers", "many"), "many"),
             (("get", "weatherbench2", "--source", "/nowhere.zarr"), "/nowhere.zarr is not there"),

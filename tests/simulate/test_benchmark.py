@@ -32,6 +32,14 @@ def test_a_storm_track_holds_passing_weather_only():
     assert float(worlds.storm_track(wave(1.25, 10.0)).max()) < 0.2
 
 
+def test_a_part_of_a_year_counts_for_nothing_in_a_mean():
+    time = np.arange("1985-01-01", "1987-06-16", 12, dtype="datetime64[h]").astype("datetime64[ns]")
+    ds = xr.Dataset({"x": ("time", np.zeros(len(time)))}, {"time": time})
+    kept = worlds.whole_years(ds)
+    assert kept.sizes["time"] == 2 * 365 * 2
+    assert str(kept.time.values[-1])[:13] == "1986-12-31T12"
+
+
 def test_a_spectrum_puts_the_variance_at_its_wavenumber():
     # cos(2λ) has variance 1/2 along a circle, the sine in time another 1/2: amplitude² / 4 = 25.
     spectrum = worlds.zonal_spectrum(wave(5.0, 10.0, wavenumber=2), south=0, north=90)

@@ -161,5 +161,5 @@ def test_a_scenario_is_rounded_to_a_small_part_of_what_changes(tmp_path):
 
 
 def test_scenarios_that_have_not_finished_are_not_embedded(tmp_path):
-    with pytest.raises(ValueError, match="slab: 0 of 20 years have run"):
+    with pytest.raises(ValueError, match="slab: 0 of 12 years have run"):
         embed.embed_scenarios(tmp_path)

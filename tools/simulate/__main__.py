@@ -28,7 +28,9 @@ def main() -> None:
     embed.add_argument("world", help="a world file or a name; 'scenarios' packs all scenario runs")
     embed.add_argument("--years", type=int, nargs="+", help="which years, such as 1985 1986 (default: the first)")
     days = {"type": dt.date.fromisoformat, "nargs": 2, "metavar": ("FIRST", "LAST")}
-    embed.add_argument("--days", **days, help="instead of whole years: first and last day, such as 1987-02-15 1987-06-15")
+    embed.add_argument(
+        "--days", **days, help="instead of whole years: first and last day, such as 1987-02-15 1987-06-15"
+    )
     check = commands.add_parser("check", help="check a world that has run: finite, bounds, drift")
     check.add_argument("world", help="a world file or a name")
     for command in (run, embed, check):

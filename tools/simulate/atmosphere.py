@@ -38,6 +38,7 @@ from jcm.physics_interface import verify_state  # noqa: E402
 from jcm.terrain import TerrainData  # noqa: E402
 
 from .levels import GRAVITY, mean_sea_level_pressure, relative_humidity, to_pressure  # noqa: E402
+from .transform import levelwise  # noqa: E402
 from .world import World  # noqa: E402
 
 LEVELS = (50, 250, 500, 600, 700, 850, 925)
@@ -218,7 +219,7 @@ class Atmosphere:
     @classmethod
     def build(cls, world: World, q_flux: np.ndarray | None = None) -> Atmosphere:
         """Set a world up at rest. `q_flux` (12, lon, lat): what the slab of sea gives away each month of the year, W m-2."""
-        coords = get_speedy_coords(layers=8, spectral_truncation=world.truncation)
+        coords = levelwise(get_speedy_coords(layers=8, spectral_truncation=world.truncation))
         terrain, forcing = _boundaries(world, coords)
         lon = np.asarray(coords.horizontal.nodal_axes[0])
         lat = np.arcsin(np.asarray(coords.horizontal.nodal_axes[1]))

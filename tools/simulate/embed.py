@@ -69,7 +69,8 @@ def part(world: World, ds: xr.Dataset, first: dt.date, last: dt.date) -> xr.Data
     expected = int((end - start) / np.timedelta64(kept.hours, "h"))
     if ds.sizes["time"] != expected:
         raise ValueError(
-            f"expected {expected} times {kept.hours} hours apart from {first} to {last}, got {ds.sizes['time']}: run the world further first"
+            f"expected {expected} times {kept.hours} hours apart from {first} to {last}, got {ds.sizes['time']}: "
+            "run the world further first"
         )
     source = Grid.from_dataset(ds)
     target = Grid.regular(*kept.grid) if kept.grid else source

@@ -1,0 +1,233 @@
+"""Validation, the best weights, stopping early, averages; and whole runs on fake worlds."""
+
+import csv
+import dataclasses
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+
+from climax_lite.data import Record, Statistics, ordered, sources
+from climax_lite.forecaster import Forecaster
+from climax_lite.train import Finetune, Pretrain, Training, finetune, pretrain, read_log, run
+
+from .worlds import DRY, FAST, GRID, NET, RUN, WIND, data, record, train, weights
+
+WATCHED = dataclasses.replace(RUN, validate_every=3)
+LONG = dataclasses.replace(FAST, steps=18)
+
+
+def validation_loss(f):
+    """By hand: every sample by itself."""
+    losses = []
+    for b in ordered(data().validation, 1):
+        with torch.no_grad():
+            losses.append(float(Training(f, FAST, GRID.lat).shared_step(b, "validation")))
+    return np.mean(losses)
+
+
+class Worsen(L.Callback):
+    """Spoils the head after step 13, so that the last weights are not the best."""
+
+    def on_train_batch_end(self, trainer, module, *_):
+        if trainer.global_step == 13:
+            with torch.no_grad():
+                module.forecaster.net.head[-1].bias.fill_(5.0)
+
+
+class Spy(L.Callback):
+    """The weights after every step, and the averaged ones, made here."""
+
+    def __init__(self, decay):
+        self.decay, self.average, self.raw = decay, None, None
+
+    def on_train_batch_end(self, trainer, module, *_):
+        self.raw = weights(module.forecaster)
+        if self.average is None:
+            self.average = dict(self.raw)
+        else:
+            self.average = {k: self.decay * a + (1 - self.decay) * self.raw[k] for k, a in self.average.items()}
+
+
+def test_the_validation_loss_does_not_depend_on_the_batch_size(tmp_path):
+    """Eleven samples: batches of four leave a smaller one."""
+    logged = []
+    for size in (1, 4, 11):
+        d = dataclasses.replace(WATCHED, out=str(tmp_path / str(size)))
+        still = dataclasses.replace(FAST, steps=3, learning_rate=1e-30)
+        f = train(d.out, still, d, batch_size=size)
+        logged.append(read_log(d.out)["validation_loss"])
+        assert logged[-1][np.isfinite(logged[-1])] == pytest.approx([validation_loss(f)], rel=1e-5)
+    assert len(logged[0][np.isfinite(logged[0])]) == 1
+
+
+def test_the_best_is_kept(tmp_path):
+    f = train(tmp_path, LONG, WATCHED, keep_best=True, callbacks=[Worsen()])
+    log = read_log(tmp_path)["validation_loss"]
+    log = log[np.isfinite(log)]
+    assert len(log) == 6
+    assert log.min() < log[-1]
+    assert f.about["best_validation_loss"] == pytest.approx(log.min())
+    assert validation_loss(f) == pytest.approx(log.min(), rel=1e-5)
+    assert validation_loss(Forecaster.load(tmp_path / run.RESULT)) == pytest.approx(log.min(), rel=1e-5)
+
+
+def test_without_it_the_last_is(tmp_path):
+    f = train(tmp_path, LONG, WATCHED, callbacks=[Worsen()])
+    assert "best_validation_loss" not in f.about
+    assert validation_loss(f) == pytest.approx(read_log(tmp_path)["validation_loss"][-1], rel=1e-5)
+
+
+def test_a_run_shorter_than_the_interval_is_validated_at_its_end(tmp_path):
+    f = train(tmp_path, FAST, dataclasses.replace(RUN, validate_every=500), keep_best=True)
+    assert f.about["best_validation_loss"] == pytest.approx(validation_loss(f), rel=1e-5)
+
+
+def test_it_stops_early_and_not_before(tmp_path):
+    """With a learning rate of nothing no validation is better than the first: two more, and it ends."""
+    still = dataclasses.replace(FAST, steps=30, learning_rate=1e-30)
+    f = train(tmp_path, still, WATCHED, keep_best=True, patience=2)
+    assert f.about["steps"] == 9
+    log = read_log(tmp_path)["validation_loss"]
+    assert np.isfinite(log).sum() == 3
+
+
+def test_patience_without_validation_is_no_error(tmp_path):
+    assert train(tmp_path, FAST, RUN, keep_best=True, patience=2).about["steps"] == FAST.steps
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.9])
+def test_the_average_is_the_result(decay, tmp_path):
+    spy = Spy(decay)
+    f = train(tmp_path, dataclasses.replace(FAST, ema_decay=decay), callbacks=[spy])
+    saved = weights(Forecaster.load(tmp_path / run.RESULT))
+    for name, got in weights(f).items():
+        torch.testing.assert_close(got, spy.average[name], rtol=1e-5, atol=1e-6)
+        assert torch.equal(got, saved[name])
+    assert any(not torch.allclose(spy.raw[k], saved[k], atol=1e-4) for k in saved)
+
+
+def test_validation_sees_the_average_and_the_best_keeps_it(tmp_path):
+    spy = Spy(0.7)
+    o = dataclasses.replace(LONG, ema_decay=0.7)
+    f = train(tmp_path, o, WATCHED, keep_best=True, callbacks=[Worsen(), spy])
+    log = read_log(tmp_path)["validation_loss"]
+    log = log[np.isfinite(log)]
+    assert log.argmin() < len(log) - 1
+    assert validation_loss(f) == pytest.approx(log.min(), rel=1e-5)
+    last = Forecaster(f.net, f.anomalies, True)
+    last.load_state_dict(spy.average)
+    assert validation_loss(last) == pytest.approx(log[-1], rel=1e-3)
+
+
+@pytest.mark.parametrize("changes", [{"precision": "bf16-mixed"}, {"accelerator": "auto"}], ids=str)
+def test_other_ways_to_run(changes, tmp_path):
+    f = train(tmp_path, FAST, dataclasses.replace(RUN, **changes))
+    assert all(v.dtype == torch.float32 and bool(torch.isfinite(v).all()) for v in weights(f).values())
+
+
+def test_recomputed_activations_change_nothing(tmp_path):
+    plain = train(tmp_path / "plain")
+    again = train(tmp_path / "again", net=dataclasses.replace(NET, checkpointing=True))
+    for name, w in weights(plain).items():
+        torch.testing.assert_close(weights(again)[name], w, rtol=1e-4, atol=1e-6)
+
+
+def test_the_seed_is_all_that_matters(tmp_path):
+    torch.manual_seed(1)
+    a = train(tmp_path / "a")
+    torch.manual_seed(2)
+    np.random.default_rng(3)
+    b = train(tmp_path / "b")
+    c = train(tmp_path / "c", run=dataclasses.replace(RUN, seed=1))
+    assert all(torch.equal(v, weights(b)[k]) for k, v in weights(a).items())
+    assert any(not torch.equal(v, weights(c)[k]) for k, v in weights(a).items())
+
+
+def test_the_log_is_joined_over_runs(tmp_path):
+    """The second went on after step 1: its word counts; columns that one of them lacks are NaN there."""
+    for version, rows in enumerate(([{"step": 1, "a": 1}, {"step": 3, "a": 2}], [{"step": 3, "a": 5, "b": 7}])):
+        folder = tmp_path / "logs" / f"version_{version}"
+        folder.mkdir(parents=True)
+        with open(folder / "metrics.csv", "w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    log = read_log(tmp_path)
+    np.testing.assert_array_equal(log["step"], [1, 3])
+    np.testing.assert_array_equal(log["a"], [1, 5])
+    np.testing.assert_array_equal(log["b"], [np.nan, 7])
+
+
+# ---------------------------------------------------------------- pretraining and fine-tuning
+
+
+@pytest.fixture
+def worlds(monkeypatch):
+    """Three sources in place of the real ones; `windy` and `dry` to pretrain on, `new` to fine-tune on."""
+    variables = {"windy": WIND, "dry": DRY, "new": (*WIND, "specific_humidity_850")}
+
+    def prepared(name, part="train", grid_shape=(8, 16), anomalies=True, path=None):
+        assert tuple(grid_shape) == (8, 16)
+        return record(name, 30 if part == "train" else 12, variables[name], seed=sum(map(ord, name + part)))
+
+    def statistics(name, split="train", grid_shape=None):
+        names = (*variables[name], "orography")
+        one = np.ones(len(names))
+        return Statistics(names, 0 * one, one, one, None, ("1985", "1986"), "0" * 64, name)
+
+    monkeypatch.setattr(Record, "prepared", prepared)
+    monkeypatch.setattr(run, "statistics", statistics)
+    monkeypatch.setattr(sources, "version", lambda name: f"{name}-0123456789abcdef")
+
+
+def pretraining(out):
+    return Pretrain(
+        ("windy", "dry"), leads=(6, 12), also_variables=("specific_humidity_850",), validation="new:validation",
+        net=NET, optimisation=FAST, run=dataclasses.replace(WATCHED, out=str(out)),
+    )  # fmt: skip
+
+
+def test_pretraining_and_fine_tuning(worlds, tmp_path):
+    base = pretrain(pretraining(tmp_path / "base"))
+    assert set(base.config.variables) == {"orography", *WIND, *DRY, "specific_humidity_850"}
+    assert base.config.variables[0] == "orography"  # the paper's order
+    assert base.about["sources"]["windy"] == "windy-0123456789"
+    assert base.about["steps"] == FAST.steps
+    assert base.statistics is None
+    settings = Finetune(
+        str(tmp_path / "base"), "new", (6,), ("2m_temperature",), "frozen", 0.5,
+        optimisation=FAST, run=dataclasses.replace(WATCHED, out=str(tmp_path / "tuned")),
+    )  # fmt: skip
+    before = weights(base)
+    tuned = finetune(settings)
+    assert tuned.statistics.source == "new"
+    assert tuned.about["started_from"]["about"]["task"] == "pretraining"
+    assert tuned.config.variables == base.config.variables
+    after = weights(tuned)
+    assert all(torch.equal(before[k], after[k]) for k in before if ".attn." in k or ".mlp." in k)
+    assert not torch.equal(before["net.pos_embed"], after["net.pos_embed"])
+    # It goes on, or returns, by the same call; another one is refused.
+    assert all(torch.equal(v, weights(finetune(settings))[k]) for k, v in after.items())
+    with pytest.raises(ValueError, match=r"other settings \(fraction\)"):
+        finetune(dataclasses.replace(settings, fraction=0.1))
+
+
+def test_fine_tuning_on_a_new_variable_and_from_scratch(worlds, tmp_path):
+    base = pretrain(dataclasses.replace(pretraining(tmp_path / "base"), also_variables=(), validation=""))
+    assert "specific_humidity_850" not in base.config.variables
+    how = dict(
+        source="new",
+        leads=(6,),
+        optimisation=FAST,
+        dropout=0.0,
+        run=dataclasses.replace(WATCHED, out=str(tmp_path / "t")),
+    )
+    tuned = finetune(Finetune(str(tmp_path / "base"), **how))
+    assert tuned.config.variables == (*base.config.variables, "specific_humidity_850")
+    assert len(tuned.log_tau) == len(base.log_tau) + 1
+    how["run"] = dataclasses.replace(WATCHED, out=str(tmp_path / "scratch"))
+    scratch = finetune(Finetune("", net=NET, **how))
+    assert scratch.config.variables == (*WIND, "specific_humidity_850", "orography")
+    assert scratch.about["started_from"] == {"checkpoint": ""}
