@@ -108,14 +108,23 @@ are those of that world's training year.
 {LIMITS}"""
 
 
+def curves(log: dict[str, np.ndarray]) -> dict[str, list[float | None]]:
+    """A log as JSON, to six digits."""
+    return {k: [None if np.isnan(x) else float(f"{x:.6g}") for x in v] for k, v in log.items() if k != "epoch"}
+
+
 def main() -> None:
     """Ship."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a finished run")
     parser.add_argument("name")
+    parser.add_argument("--earlier", type=Path, help="folder of an earlier try, whose log goes into the record too")
     args = parser.parse_args()
     torch.set_num_threads(1)
     forecaster, log = Forecaster.load(args.run / "forecaster.safetensors"), read_log(args.run)
+    forecaster.about["settings"]["run"]["out"] = (
+        f"runs/pretrain_{args.name}"  # not whatever folder it was on this machine
+    )
     if "reference" in forecaster.about["sources"]:
         sys.exit("this run has seen the reference world, on which checkpoints are scored")
     speed = log["samples_per_second"]
@@ -128,12 +137,14 @@ def main() -> None:
     target.with_suffix(".md").write_text(card(args.name, shipped, log, result, seconds))
     lines = [x for x in REGISTRY.read_text().splitlines() if not x.startswith(f"checkpoints/{target.name} ")]
     REGISTRY.write_text("\n".join([*lines, f"checkpoints/{target.name} sha256:{pooch.file_hash(str(target))}"]) + "\n")
-    curves = {k: [None if np.isnan(x) else float(f"{x:.6g}") for x in v] for k, v in log.items() if k != "epoch"}
     record = {
         "about": shipped.about | {"machine": machine(), "seconds": round(seconds), "file": target.name},
-        "log": curves,
+        "log": curves(log),
         "scores": result,
     }
+    if args.earlier:
+        settings = json.loads((args.earlier / "settings.json").read_text())
+        record["earlier"] = {"settings": settings, "log": curves(read_log(args.earlier))}
     (ROOT / "benchmarks" / "pretraining.json").write_text(json.dumps(record, indent=None) + "\n")
     print(target.with_suffix(".md").read_text())
 
