@@ -16,7 +16,6 @@ import xarray as xr
 
 from .grid import Grid
 
-
 LEAST = 1e-4
 """The part of the variance that a principal component has to explain: less is rounding, and no process can be fitted to it."""
 

@@ -198,9 +198,9 @@ def blend(function: Any) -> Verdict:
 @checker
 def parity(mine: Any, package: Any) -> Verdict:
     """The learner's `with_rows` and `apply_policy`, as numbers, against the package's."""
-    for what, given, expected in zip(("head", "policies"), mine, package, strict=True):
+    for what, given, expected in zip(("rows of the head", "counts"), mine, package, strict=True):
         if given is None:
-            return wrong(f"Your {what} gives nothing yet.", "Solve rounds 1 and 2 first.")
+            return wrong(f"Your {what} are not there yet.", "Solve rounds 1 and 2 first.")
         if not np.allclose(np.asarray(given, dtype=float), np.asarray(expected, dtype=float), rtol=1e-5, atol=1e-6):
             return wrong(f"Your {what} and the package's differ.", "Solve rounds 1 and 2 first.")
     return right("Equal: your rows of the head and your counts are the package's.")

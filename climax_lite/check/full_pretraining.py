@@ -39,9 +39,6 @@ def _same(a: float, b: float) -> bool:
     return bool(np.isclose(a, b, rtol=1e-6, atol=0))
 
 
-# ---------------------------------------------------------------- FLOPs
-
-
 def counted(config: ClimaXConfig, num_in: int, num_out: int, batch: int) -> dict[str, int]:
     """What PyTorch counts of a forward pass, on shapes alone; the small map of the lead time is left out."""
     with torch.device("meta"):
@@ -169,9 +166,6 @@ def run_cost(function: Any) -> Verdict:
     return _first(cases, right("More GPUs: fewer hours, the same energy, if the MFU stays."))
 
 
-# ---------------------------------------------------------------- logs
-
-
 def made_up(kind: str, seed: int = 0, lines: int = 60) -> dict[str, np.ndarray]:
     """A simulated log: a falling noisy loss, and one fault or `none`. No network was trained for it."""
     rng = np.random.default_rng(seed)
@@ -185,7 +179,8 @@ def made_up(kind: str, seed: int = 0, lines: int = 60) -> dict[str, np.ndarray]:
     slow = {"data": slice(at, None), "slow from the start": slice(None), "one slow line": slice(at, at + 1)}.get(kind)
     if slow is not None:
         rate[slow], wait[slow] = 0.4 * rate[slow], 0.6
-    return {"train_loss": loss, "validation_loss": validation, "samples_per_second": rate, "waiting_for_data": wait}
+    log = {"train_loss": loss, "validation_loss": validation, "samples_per_second": rate, "waiting_for_data": wait}
+    return {"step": 4 * np.arange(lines) + 3} | log
 
 
 @checker
@@ -208,9 +203,6 @@ def fault(function: Any) -> Verdict:
             if said != truth:
                 return wrong(sentence.format(said=said), hint)
     return right("Three faults found, and no alarm without one.")
-
-
-# ---------------------------------------------------------------- exercises
 
 
 @checker

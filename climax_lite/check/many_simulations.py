@@ -72,10 +72,10 @@ def apportion(function: Any) -> Verdict:
         return verdict
     rng = np.random.default_rng(0)
     for _ in range(20):  # many sources, few batches: several are lifted to one
-        shares, total = rng.random(6) ** 6 + 1e-3, int(rng.integers(6, 30))
-        answer = np.asarray(attempt(function, shares.copy(), total))
+        many, total = rng.random(6) ** 6 + 1e-3, int(rng.integers(6, 30))
+        answer = np.asarray(attempt(function, many.copy(), total))
         if answer.sum() != total or (answer < 1).any():
-            return wrong(f"For {np.round(shares, 3).tolist()} and {total} batches you get {answer.tolist()}.", "Add or take one at a time, until the sum is right.")  # fmt: skip
+            return wrong(f"For {np.round(many, 3).tolist()} and {total} batches you get {answer.tolist()}.", "Add or take one at a time, until the sum is right.")  # fmt: skip
     return verdict
 
 
@@ -148,7 +148,7 @@ def batch(function: Any) -> Verdict:
                 found[n, rank] = one
         return found
 
-    runs = [
+    runs: list[Any] = [
         run(range(20), 3, 4),
         run([7, 2, 19, 11], 3, 4),
         run(range(20), 1, 12),

@@ -22,7 +22,9 @@ from .verdict import Verdict, attempt, checker, right, wrong
 def _near(answer: Any, expected: Any, tolerance: float = 1e-5) -> bool:
     """Whether two numbers, tensors or lists of them agree in shape and value."""
     if isinstance(expected, (list, tuple)):
-        return len(answer) == len(expected) and all(_near(a, e, tolerance) for a, e in zip(answer, expected, strict=True))
+        return len(answer) == len(expected) and all(
+            _near(a, e, tolerance) for a, e in zip(answer, expected, strict=True)
+        )
     answer, expected = (torch.as_tensor(t).detach().double() for t in (answer, expected))
     return answer.shape == expected.shape and torch.allclose(answer, expected, rtol=tolerance, atol=tolerance)
 
@@ -88,7 +90,7 @@ def _run(batches: Iterable[Batch], loss: Loss = _mse, zero: bool = True, moves: 
 
 def _number(answer: Any) -> float:
     if isinstance(answer, Tensor) and answer.requires_grad:
-        raise ValueError("the loss that you return still carries its graph: whoever keeps it keeps all activations. Return loss.item()")
+        raise ValueError("the loss that you return still carries its graph: whoever keeps it keeps all activations. Return loss.item()")  # fmt: skip
     return float(answer)
 
 
@@ -110,7 +112,7 @@ def step(function: Any) -> Verdict:
     moved = any(abs(a - e) > 1e-6 for a, e in zip(answer[1:3] + answer[4:6], [0.5, 0.1] * 2, strict=True))
     if not moved:
         if model.slope.grad is None or not float(model.slope.grad):
-            return wrong("The parameters do not move: there is no gradient when the optimiser steps.", "Is there a `backward()`? Is `zero_grad()` between it and the step?")
+            return wrong("The parameters do not move: there is no gradient when the optimiser steps.", "Is there a `backward()`? Is `zero_grad()` between it and the step?")  # fmt: skip
         return wrong("The parameters do not move, though they have gradients.", "Who changes the parameters?")
     longitudes = WEIGHTS.T
     mistakes = {
@@ -128,8 +130,8 @@ def step(function: Any) -> Verdict:
         "The weights lie along the longitudes.": (_run(batches, lambda p, y: (longitudes * (p - y) ** 2).mean()), "The shape (H, 1) is right as it is: the rows are the latitudes."),
     }  # fmt: skip
     if _near(answer[1:3] + answer[4:6], expected[1:3] + expected[4:6]):
-        return wrong("The step is right, and the number you return is not the loss before it.", "The loss is known before the parameters move.")
-    return _named(answer, mistakes, "After two steps the parameters are not those of the weighted loss.", "Forecast, loss, zero_grad, backward, step: in this order, each once.")
+        return wrong("The step is right, and the number you return is not the loss before it.", "The loss is known before the parameters move.")  # fmt: skip
+    return _named(answer, mistakes, "After two steps the parameters are not those of the weighted loss.", "Forecast, loss, zero_grad, backward, step: in this order, each once.")  # fmt: skip
 
 
 # ---------------------------------------------------------------- rate and groups
@@ -144,7 +146,10 @@ def schedule(function: Any) -> Verdict:
 
     def curve(up: Callable[[int], float] = lambda k: (k + 1) / warmup, begin: int = warmup, low: float = final, stop: bool = True, form: Callable[[float], float] = lambda t: 0.5 * (1 + math.cos(math.pi * t))) -> list[float]:  # fmt: skip
         part = [(k - begin) / (steps - begin) for k in at]
-        return [up(k) if k < warmup else low + (1 - low) * form(min(1.0, t) if stop else t) for k, t in zip(at, part, strict=True)]
+        return [
+            up(k) if k < warmup else low + (1 - low) * form(min(1.0, t) if stop else t)
+            for k, t in zip(at, part, strict=True)
+        ]
 
     if _near(answer, curve()):
         return right("Right: up, down, and never up again.")
@@ -165,7 +170,7 @@ def schedule(function: Any) -> Verdict:
         return wrong("After the last step the rate rises again.", "cos goes on: progress must stop at one.")
     if not _near(answer[steps:], curve()[steps:]):
         return _named(answer, mistakes, f"At the last step the factor is {answer[steps]:.3f}, and final was {final}.", "final + (1 − final) · a number from one to zero.")  # fmt: skip
-    return _named(answer, mistakes, "Between warm-up and end this is not a half cosine.", "final + (1 − final) · 0.5 · (1 + cos π·progress).")
+    return _named(answer, mistakes, "Between warm-up and end this is not a half cosine.", "final + (1 − final) · 0.5 · (1 + cos π·progress).")  # fmt: skip
 
 
 @checker
@@ -173,7 +178,7 @@ def decay_groups(function: Any) -> Verdict:
     """Which parameters of a forecaster decay."""
     net = ClimaX(ClimaXConfig(("a", "b"), (4, 8), 2, 8, 1, 2))
     model = Forecaster(net)
-    net.head[0].weight.requires_grad = False
+    next(net.head.parameters()).requires_grad = False
     groups = attempt(function, model, 0.3)
     if isinstance(groups, dict) or not all(isinstance(g, dict) and "params" in g for g in groups):
         return wrong('Expected a list of dictionaries {"params": [...], "weight_decay": ...}.', "Two groups, as torch.optim.AdamW takes them.")  # fmt: skip
@@ -191,7 +196,7 @@ def decay_groups(function: Any) -> Verdict:
             found[name] = float(group["weight_decay"])
     trained = {n for n, p in model.named_parameters() if p.requires_grad}
     if lost := sorted(trained - {*found}):
-        return wrong(f"{len(lost)} parameters are in no group and would never be trained: {lost[0]}, …", "Each parameter in one group.")
+        return wrong(f"{len(lost)} parameters are in no group and would never be trained: {lost[0]}, …", "Each parameter in one group.")  # fmt: skip
     if {*found.values()} - {0.0, 0.3}:
         return wrong(f"Expected decays of 0.3 and 0.0, got {sorted({*found.values()})}.", "One group each.")
     kinds = {
@@ -253,7 +258,7 @@ def forecast(function: Any) -> Verdict:
     if not _near(answer, value(a)):
         if tuple(torch.as_tensor(answer).shape) != (3, 3, 3, 3):
             return wrong(f"Expected the shape (3, 3, 3, 3), got {tuple(torch.as_tensor(answer).shape)}.", "a[:, :, None, None] meets (B, V_out, H, W).")  # fmt: skip
-        return _named(answer, mistakes, "This is not a·x + √(1 − a²)·net with a = exp(−Δt/τ).", "Build a of shape (B, V_out) first.")
+        return _named(answer, mistakes, "This is not a·x + √(1 − a²)·net with a = exp(−Δt/τ).", "Build a of shape (B, V_out) first.")  # fmt: skip
     if not torch.equal(kept, x):
         return wrong("Your function changes x in place.", "Make new tensors.")
     if not torch.equal(torch.as_tensor(calls[0][0]), x) or not torch.equal(torch.as_tensor(calls[0][1]), hours):
@@ -263,7 +268,13 @@ def forecast(function: Any) -> Verdict:
 
 # ---------------------------------------------------------------- go on after a stop
 
-PARTS = ("the weights", "the moments of the optimiser", "the place in the schedule", "the place in the data", "the random state")
+PARTS = (
+    "the weights",
+    "the moments of the optimiser",
+    "the place in the schedule",
+    "the place in the data",
+    "the random state",
+)
 
 
 class _Loader:
@@ -318,7 +329,7 @@ def _without(missing: Iterable[int], states: Sequence[Any]) -> Tensor:
     new = _fresh()
     for i, (thing, state) in enumerate(zip(new, states, strict=False)):
         if i not in missing:
-            thing.load_state_dict(state)
+            thing.load_state_dict(copy.deepcopy(state))  # an optimiser goes on in the tensors that it is given
     if 4 not in missing:
         torch.set_rng_state(states[4])
     return _some_steps(new, 4)
@@ -337,7 +348,7 @@ def resume(keep: Any, go_on: Any) -> Verdict:
         except Exception as error:
             return wrong(f"What `keep` returns cannot be written to a file ({type(error).__name__}: {error}).", "Keep the state_dict() of each object, not the object.")  # fmt: skip
         if not torch.equal(_some_steps(old, 4), whole):
-            return wrong("`keep` changes the run that it watches.", "Read, and change nothing: no seed, no step, no next batch.")
+            return wrong("`keep` changes the run that it watches.", "Read, and change nothing: no seed, no step, no next batch.")  # fmt: skip
         file.seek(0)
         new = _fresh()
         attempt(lambda state: (go_on(state, *new), True)[1], torch.load(file, weights_only=False))
@@ -345,7 +356,7 @@ def resume(keep: Any, go_on: Any) -> Verdict:
         if torch.equal(answer, whole):
             return right("Right: killed after four of eight steps, and the weights are the same to the bit.")
         stopped = _until(4)
-        states = [copy.deepcopy(thing.state_dict()) for thing in stopped] + [torch.get_rng_state()]
+        states = [*(thing.state_dict() for thing in stopped), torch.get_rng_state()]
         if torch.equal(answer, _without(range(5), states)):
             return wrong("Nothing was carried over: the run started from fresh weights.", "`go_on` must load what `keep` kept into the new objects.")  # fmt: skip
         for missing in itertools.chain.from_iterable(itertools.combinations(range(5), n) for n in range(1, 5)):
@@ -360,7 +371,10 @@ def resume(keep: Any, go_on: Any) -> Verdict:
 @checker
 def ema(function: Any) -> Verdict:
     """The exponential moving average of the weights."""
-    start, weights = [torch.tensor([1.0, -2.0]), torch.tensor([[4.0]])], [torch.tensor([3.0, 6.0]), torch.tensor([[0.0]])]
+    start, weights = (
+        [torch.tensor([1.0, -2.0]), torch.tensor([[4.0]])],
+        [torch.tensor([3.0, 6.0]), torch.tensor([[0.0]])],
+    )
     average, given = [t.clone() for t in start], [t.clone() for t in weights]
     answer = attempt(function, average, given, 0.75)
 
@@ -370,7 +384,7 @@ def ema(function: Any) -> Verdict:
     if not isinstance(answer, (list, tuple)) or len(answer) != 2:
         return wrong("Expected a list with one tensor for each parameter.", "[... for a, w in zip(average, weights)]")
     if not all(_near(g, w) for g, w in zip(given, weights, strict=True)):
-        return wrong("The weights themselves were changed: training would go on from the average.", "The average only watches.")
+        return wrong("The weights themselves were changed: training would go on from the average.", "The average only watches.")  # fmt: skip
     if _near(list(answer), mix(0.75)):
         return right("Right: a slow copy of the weights.")
     mistakes = {
@@ -379,7 +393,7 @@ def ema(function: Any) -> Verdict:
         "The average has not moved.": (start, "decay · average + (1 − decay) · weights."),
         "This is a sum: it grows for ever.": ([0.75 * a + w for a, w in zip(start, weights, strict=True)], "The two parts add up to one."),
     }  # fmt: skip
-    return _named(list(answer), mistakes, "This is not decay · average + (1 − decay) · weights.", "Parameter by parameter.")
+    return _named(list(answer), mistakes, "This is not decay · average + (1 − decay) · weights.", "Parameter by parameter.")  # fmt: skip
 
 
 @checker
@@ -421,7 +435,7 @@ def accumulated(function: Any) -> Verdict:
         return _named(answer, mistakes, "This is not the step of one batch of six.", "Clear once, backward for each part, step once.")  # fmt: skip
     expected = sum(s * float(_mse(_forecast(_Affine(), b), b.y).detach()) for s, b in zip(share, parts, strict=True))
     if abs(loss - expected) > 1e-5:
-        return wrong("The step is right, and the loss that you return is not that of the whole batch.", "Add up share · loss.")
+        return wrong("The step is right, and the loss that you return is not that of the whole batch.", "Add up share · loss.")  # fmt: skip
     return right("Right: a large batch in small memory.")
 
 

@@ -322,5 +322,5 @@ def test_parity():
     package = (0.25, [3, 2, 1])
     assert check.parity((0.25, [3, 2, 1]), package).ok
     assert "head" in check.parity((0.5, [3, 2, 1]), package).sentence
-    assert "policies" in check.parity((0.25, [3, 2, 2]), package).sentence
+    assert "counts" in check.parity((0.25, [3, 2, 2]), package).sentence
     assert "Solve rounds" in check.parity((None, None), package).hint

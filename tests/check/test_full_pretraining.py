@@ -60,7 +60,7 @@ def run_cost(flops, gpus, peak, mfu, watts, pue, kg, hours=1.0, kwh=1.0, carbon=
     return {"hours": h, "kwh": e, "kg": kg * e * carbon}
 
 
-def fault(log, jump=2.0, share=0.1, leak=0.5, half=True, nan=True, order=("learning rate", "data", "leak")):
+def fault(log, jump=2.0, share=0.1, leak=0.75, half=True, nan=True, order=("learning rate", "data", "leak")):
     loss, validation, waiting = log["train_loss"], log["validation_loss"], log["waiting_for_data"]
     usual = np.array([np.nanmedian(loss[i - 5 : i]) for i in range(5, len(loss))])
     both = np.isfinite(loss) & np.isfinite(validation)

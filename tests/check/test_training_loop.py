@@ -21,7 +21,9 @@ def mse(p, b, w):
     return (w * (p - b.y) ** 2).mean()
 
 
-def step(model, b, optimizer, weights, loss=mse, zero="before", backward=True, moves=True, out=lambda loss: loss.item()):
+def step(
+    model, b, optimizer, weights, loss=mse, zero="before", backward=True, moves=True, out=lambda loss: loss.item()
+):
     value = loss(model(b.x, b.lead_hours, b.variables, b.out_variables), b, weights)
     if zero == "before":
         optimizer.zero_grad()
@@ -45,7 +47,16 @@ def loss_afterwards(model, b, optimizer, weights):
     return mse(model(b.x, b.lead_hours, b.variables, b.out_variables), b, weights).item()
 
 
-def accumulated(model, parts, optimizer, weights, share=lambda b, parts: len(b) / sum(map(len, parts)), each=False, zero="before", total=True):
+def accumulated(
+    model,
+    parts,
+    optimizer,
+    weights,
+    share=lambda b, parts: len(b) / sum(map(len, parts)),
+    each=False,
+    zero="before",
+    total=True,
+):
     if zero == "before":
         optimizer.zero_grad()
     whole = 0.0
@@ -87,7 +98,10 @@ def groups(decays, second=0.0, said=True):
     def function(model, weight_decay):
         named = list(model.named_parameters())
         none = {"params": [p for n, p in named if not decays(n, p)]}
-        return [{"params": [p for n, p in named if decays(n, p)], "weight_decay": weight_decay}, none | ({"weight_decay": second} if said else {})]
+        return [
+            {"params": [p for n, p in named if decays(n, p)], "weight_decay": weight_decay},
+            none | ({"weight_decay": second} if said else {}),
+        ]
 
     return function
 
@@ -100,7 +114,17 @@ def right_ones(name, p):
 # ---------------------------------------------------------------- forecasts
 
 
-def forecast(net, tau, x, lead_hours, variables, out_variables, a=lambda h, tau: torch.exp(-h[:, None] / tau), share=lambda a: (1 - a**2).sqrt(), pick=True):
+def forecast(
+    net,
+    tau,
+    x,
+    lead_hours,
+    variables,
+    out_variables,
+    a=lambda h, tau: torch.exp(-h[:, None] / tau),
+    share=lambda a: (1 - a**2).sqrt(),
+    pick=True,
+):
     damping = a(lead_hours, tau)
     damping = damping if damping.ndim == 4 else damping[:, :, None, None]
     given = x[:, [variables.index(v) for v in out_variables]] if pick else x[:, : len(out_variables)]
@@ -282,7 +306,20 @@ def fails(*args):
 
 
 @pytest.mark.parametrize("name", SOLUTIONS)
-@pytest.mark.parametrize("garbage", [None, 3, "text", fails, lambda *a: "text", lambda *a: {}, lambda: 1, lambda *a: [[1], [2, 3]], lambda *a: torch.zeros(2)])
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        None,
+        3,
+        "text",
+        fails,
+        lambda *a: "text",
+        lambda *a: {},
+        lambda: 1,
+        lambda *a: [[1], [2, 3]],
+        lambda *a: torch.zeros(2),
+    ],
+)
 def test_garbage_gets_a_sentence(name, garbage):
     verdict = call(name, garbage)
     assert verdict.state == "wrong"
@@ -293,10 +330,14 @@ def test_other_right_answers_pass():
     assert check.step(step_with(zero="after")).ok
     assert check.step(step_with(out=lambda loss: loss.detach())).ok
     assert check.decay_groups(package.decay_groups).ok
-    assert check.schedule(lambda k, n, w, f: package.schedule(k, package.Optimisation(n, warmup_steps=w, final_fraction=f))).ok
+    assert check.schedule(
+        lambda k, n, w, f: package.schedule(k, package.Optimisation(n, warmup_steps=w, final_fraction=f))
+    ).ok
 
     def trained_only(model, weight_decay):
-        return [g | {"params": [p for p in g["params"] if p.requires_grad]} for g in groups(right_ones)(model, weight_decay)]
+        return [
+            g | {"params": [p for p in g["params"] if p.requires_grad]} for g in groups(right_ones)(model, weight_decay)
+        ]
 
     assert check.decay_groups(trained_only).ok
 

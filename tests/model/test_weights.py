@@ -190,5 +190,7 @@ class TestTheHub:
             cl.load("tungnd/climax:5.625deg")
 
     def test_an_unknown_name(self):
-        with pytest.raises(ValueError, match=r"expected the path of a file or of a run, or one of tiny, .*tungnd/climax:5\.625deg"):
+        with pytest.raises(
+            ValueError, match=r"expected the path of a file or of a run, or one of tiny, .*tungnd/climax:5\.625deg"
+        ):
             cl.load("tungnd/climax:0.25deg")

@@ -12,7 +12,7 @@ import xarray as xr
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tools.simulate import embed
-from tools.simulate.run import _next, monthly_q_flux, open_run, reduce_day, statistics
+from tools.simulate.run import _next, monthly_q_flux, open_run, reduce_day, run, statistics
 from tools.simulate.world import Embedded, World
 
 
@@ -49,6 +49,16 @@ def test_stretches_end_with_months_and_years():
     assert _next(dt.date(1984, 11, 30), False) == dt.date(1984, 12, 1)
     assert _next(dt.date(1984, 12, 15), False) == dt.date(1985, 1, 1)
     assert _next(dt.date(1984, 6, 15), True) == dt.date(1985, 1, 1)
+
+
+def test_a_world_that_has_run_is_passed_over(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tools.simulate.atmosphere", None)  # an import of it fails
+    np.savez(tmp_path / "state.npz", day="2002-01-01")
+    run(World("w", "w", dt.date(2001, 1, 1), 1), tmp_path)
+    assert capsys.readouterr().out == "w: has run to 2002-01-01 already\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["state.npz"]
+    with pytest.raises(ImportError):
+        run(World("w", "w", dt.date(2001, 1, 1), 2), tmp_path)
 
 
 def fake_run(folder: Path, every_hours: int = 6) -> None:

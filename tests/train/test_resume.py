@@ -54,7 +54,7 @@ def killed(out, how, step=None):
     """Run and be killed: at the end of a step, or, without one, half-way through writing the second state."""
     process = context.Process(target=_doomed, args=(out, how, step, step is None))
     process.start()
-    process.join(120)
+    process.join(600)
     assert process.exitcode == -signal.SIGKILL
 
 

@@ -37,6 +37,10 @@ def run(world: World, folder: Path, years: int | None = None, position: int = 0)
     Raises:
         checks.Refused: when the atmosphere leaves its bounds; the last good state stays.
     """
+    end = world.start.replace(year=world.start.year + (world.years if years is None else years))
+    if (reached := _reached(folder / "state.npz")) is not None and reached >= end:
+        print(f"{world.name}: has run to {reached} already")
+        return
     from .atmosphere import Atmosphere  # JAX starts here, after the world has been checked
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +55,6 @@ def run(world: World, folder: Path, years: int | None = None, position: int = 0)
         if world.perturbation:
             atmosphere.perturb(world.perturbation, seed=1)
     checks.cut_log(folder / "log.csv", day)
-    end = world.start.replace(year=world.start.year + (world.years if years is None else years))
     yearly = world.output.every == "year"
     with tqdm(
         total=(end - world.first_day).days,
@@ -82,6 +85,14 @@ def run(world: World, folder: Path, years: int | None = None, position: int = 0)
                 ds = _dataset(atmosphere, days, first, last)
                 _write(ds, folder / (f"{first:%Y}.nc" if yearly else f"{first:%Y-%m}.nc"))
             save(atmosphere, day, folder / "state.npz")
+
+
+def _reached(path: Path) -> dt.date | None:
+    """The day of a saved state, or None where there is none."""
+    if not path.exists():
+        return None
+    with np.load(path) as saved:
+        return dt.date.fromisoformat(str(saved["day"]))
 
 
 def _lock(path: Path):
