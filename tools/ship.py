@@ -144,6 +144,7 @@ def main() -> None:
     }
     if args.earlier:
         settings = json.loads((args.earlier / "settings.json").read_text())
+        settings["run"]["out"] = f"runs/pretrain_{args.name}"
         record["earlier"] = {"settings": settings, "log": curves(read_log(args.earlier))}
     (ROOT / "benchmarks" / "pretraining.json").write_text(json.dumps(record, indent=None) + "\n")
     print(target.with_suffix(".md").read_text())
