@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env book test lint notebooks site-test lock data bench clean
+.PHONY: help env book test lint notebooks site-test lock data bench results clean
 
 help:  ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -63,6 +63,11 @@ bench: $(READY)  ## run the benchmarks and rewrite their tables
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/model.py
 	$(BIN)/python benchmarks/training.py
+
+results: $(READY)  ## recompute the table of results from the shipped checkpoint and data, benchmarks/results.md: hours on two cores
+	$(BIN)/python benchmarks/results.py
+	$(BIN)/python benchmarks/projection.py
+	$(BIN)/python benchmarks/downscaling.py
 
 clean:  ## remove the built book
 	rm -rf _build

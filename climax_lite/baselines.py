@@ -15,12 +15,23 @@ import xarray as xr
 from .data.normalize import DAYS_A_YEAR, Climatology
 from .grid import Grid
 
-__all__ = ["DAYS_A_YEAR", "Climatology", "DampedPersistence", "LinearModel", "persistence"]
+__all__ = ["DAYS_A_YEAR", "AnomalyPersistence", "Climatology", "DampedPersistence", "LinearModel", "persistence"]
 
 
 def persistence(initial: xr.Dataset, lead_hours: float) -> xr.Dataset:
     """Tomorrow as today: the initial state itself, at every lead time."""
     return initial
+
+
+@dataclass(frozen=True, eq=False)
+class AnomalyPersistence:
+    """The climatology of the valid time plus today's anomaly: the season goes on, what is unusual stays."""
+
+    climatology: Climatology
+
+    def __call__(self, initial: xr.Dataset, lead_hours: float) -> xr.Dataset:
+        """The forecast of every initial state, labelled by the initial time."""
+        return self.climatology(initial, lead_hours) + self.climatology.anomaly(initial)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +99,7 @@ class LinearModel:
     scale: np.ndarray = field(repr=False)  # (V, H, 1): √weight / standard deviation
     amplitudes: np.ndarray = field(repr=False)  # (T, K) of the training record
     fixed_ridge: float | None = None
+    gap: int = 40
     _maps: dict[float, tuple[np.ndarray, float]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -98,6 +110,7 @@ class LinearModel:
         variables: Sequence[str] | None = None,
         components: int = 200,
         ridge: float | None = None,
+        gap: int = 40,
     ) -> LinearModel:
         """Principal components of the training record; the map of a lead time is fitted when that lead time is first asked for.
 
@@ -108,6 +121,7 @@ class LinearModel:
             components: how many principal components, K.
             ridge: strength of the ridge, in units of the mean variance of the components; by default it is chosen for every lead time
                 from `RIDGES`, by cross-validation over blocks of the training record.
+            gap: times on both sides of such a block that are not fitted on while it is predicted.
 
         Raises:
             ValueError: when there are not fewer components than times, or a variable is missing.
@@ -133,7 +147,7 @@ class LinearModel:
         values, vectors = np.linalg.eigh((x @ x.T).astype(np.float64))
         values, vectors = values[-components:], vectors[:, -components:]
         patterns = (vectors / np.sqrt(values)).T.astype(np.float32) @ x
-        return cls(damped, names, patterns, scale, vectors * np.sqrt(values), ridge)
+        return cls(damped, names, patterns, scale, vectors * np.sqrt(values), ridge, gap)
 
     def ridge(self, lead_hours: float) -> float:
         """The strength of the ridge at a lead time."""
@@ -150,7 +164,7 @@ class LinearModel:
             factors = self._factors(lead_hours)
             a = self.amplitudes[initial]
             b = self.amplitudes[later] - self._project(_stack(record, self.variables) * factors)[initial]
-            ridge = _best_ridge(a, b, initial, later) if self.fixed_ridge is None else self.fixed_ridge
+            ridge = _best_ridge(a, b, initial, later, gap=self.gap) if self.fixed_ridge is None else self.fixed_ridge
             self._maps[lead_hours] = _regress(a, b, [ridge])[0].astype(np.float32), ridge
         return self._maps[lead_hours]
 

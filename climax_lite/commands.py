@@ -35,9 +35,10 @@ _FINETUNE = """\
 Fine-tune a checkpoint on one world; the weights with the best validation loss are kept.
 
 examples:
-  climax-lite finetune configs/finetune.yaml --tier tiny
-  climax-lite finetune configs/finetune.yaml --tier tiny --checkpoint runs/pretrain --policy frozen
-  climax-lite finetune configs/finetune.yaml --tier tiny --checkpoint '' --run.out runs/scratch     (the control)
+  climax-lite finetune configs/global_forecasting.yaml --tier tiny
+  climax-lite finetune configs/global_forecasting.yaml --tier tiny --checkpoint runs/pretrain --policy frozen
+  climax-lite finetune configs/global_forecasting.yaml --tier tiny --checkpoint '' --run.out runs/scratch     (the control)
+  climax-lite finetune configs/regional_forecasting.yaml --tier tiny
 
 The result is OUT/forecaster.safetensors. A run that was stopped goes on when the same command is given again."""
 
@@ -47,6 +48,7 @@ Score checkpoints beside persistence, climatology and damped persistence.
 examples:
   climax-lite evaluate tiny
   climax-lite evaluate runs/finetune runs/scratch --leads 24 72 120 --out scores.csv
+  climax-lite evaluate runs/regional --task regional
 
 Prints a table of the mean score over the initial times, each with its 95 % interval; a star marks the best of a column."""
 
@@ -183,16 +185,21 @@ def evaluate(argv: Sequence[str]) -> int:
     add = parser.add_argument
     add("checkpoints", nargs="+", help="names or paths that climax_lite.load takes, such as the folder of a run")
     add(
+        "--task",
+        type=str,
+        help="global, regional, 'weeks 3-4' or 'weeks 5-6': where nothing else is said, its leads, variables and region",
+    )
+    add(
         "--source",
         default="reference",
         help="the world that is forecast, or your own: 'era5.zarr?train=1979/2015,test=2017/2018'",
     )
     add("--split", default="test", help="the part of it that is scored")
-    add("--leads", type=float, nargs="+", default=[6, 24, 72, 120, 168], help="lead times in hours")
+    add("--leads", type=float, nargs="+", help="lead times in hours; by default 6 24 72 120 168")
     add("--variables", type=str, nargs="+", help="names or aliases (z500 t2m); by default Z500, T850, T2m and U10")
     add("--metrics", type=str, nargs="+", default=["rmse", "acc", "bias"], help="some of rmse, mse, bias, acc")
     add("--every", type=int, default=30, help="hours between initial times")
-    add("--region", type=str, help="score this box alone, such as north_america; by default the globe")
+    add("--region", type=str, help="score this box alone, such as NorthAmerica; by default what is forecast")
     add("--out", type=str, help="also write the scores: .csv, or with those of every initial time .nc or .zarr")
     _common(parser)
     a = _parsed(parser, argv)
@@ -201,11 +208,21 @@ def evaluate(argv: Sequence[str]) -> int:
     from .inference import write
 
     models = {name: _load(name) for name in a.checkpoints}
+    task = _task(a.task) if a.task else None
+    window = _same({m.window for m in models.values()}, "windows")
+    if task and task.window != window:
+        raise ValueError(
+            f"the task {task.name!r} is about the window {task.window}, and these checkpoints give {window}"
+        )
+    regions = {m.region for m in models.values() if m.region}
     card = room.evaluate(
-        {_short(name, a.checkpoints): model for name, model in models.items()}, a.source, a.split, a.leads, a.variables, a.metrics,
-        a.every, region=a.region, method=a.method, step_hours=a.step, batch_size=a.batch_size, autocast=_dtype(a.bf16), progress=True,
+        {_short(name, a.checkpoints): model for name, model in models.items()}, a.source, a.split,
+        a.leads or (task.leads if task else (6, 24, 72, 120, 168)), a.variables or (task.out_variables if task else None), a.metrics,
+        a.every, region=a.region or (task.region if task else None) or (_same(regions, "regions") if regions else None), window=window,
+        baselines=task.baselines if task else room.BASELINES[:3], method=a.method, step_hours=a.step, batch_size=a.batch_size,
+        autocast=_dtype(a.bf16), progress=True,
     )  # fmt: skip
-    for key in ("source", "split", "initial_times", "region", "method"):
+    for key in ("source", "split", "initial_times", "region", "window", "method"):
         print(f"{key.replace('_', ' ')}: {card.attrs[key]}")
     for metric in a.metrics:
         print(f"\n{room.table(card, metric)}")
@@ -216,6 +233,18 @@ def evaluate(argv: Sequence[str]) -> int:
             write(card, a.out, a.overwrite)
         print(f"\n{a.out} is whole")
     return 0
+
+
+def _task(name: str) -> Any:
+    from .tasks import task
+
+    return task(name)
+
+
+def _same(found: set[Any], what: str) -> Any:
+    if len(found) > 1:
+        raise ValueError(f"expected checkpoints of one kind, got {what} {', '.join(map(str, found))}: score them apart")
+    return next(iter(found))
 
 
 def forecast(argv: Sequence[str]) -> int:
@@ -230,7 +259,7 @@ def forecast(argv: Sequence[str]) -> int:
         nargs="+",
         help="initial times (UTC), such as 1986-07-01T00; not needed where there is only one",
     )
-    add("--leads", type=float, nargs="+", default=[24, 72, 120], help="lead times in hours")
+    add("--leads", type=float, nargs="+", help="lead times in hours; by default 24 72 120")
     add("--variables", type=str, nargs="+", help="names or aliases (z500 t2m); by default all that it predicts")
     add(
         "--statistics",
@@ -251,7 +280,7 @@ def forecast(argv: Sequence[str]) -> int:
     fc = inference.forecast(
         forecaster,
         states,
-        a.leads,
+        a.leads or ([sum(forecaster.window) / 2] if forecaster.window else [24, 72, 120]),
         a.variables,
         a.method,
         a.step,

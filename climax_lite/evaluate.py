@@ -11,6 +11,7 @@ import csv
 import datetime
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 import xarray as xr
 
 from . import metrics as scores_of
-from .baselines import DampedPersistence, persistence
+from .baselines import AnomalyPersistence, DampedPersistence, LinearModel, persistence
 from .data import Climatology, sources, statistics
 from .data.normalize import on_grid
 from .forecaster import Forecaster
@@ -33,7 +34,8 @@ Baseline = Callable[[xr.Dataset, float], xr.Dataset]
 HEADLINE = ("geopotential_500", "temperature_850", "2m_temperature", "10m_u_component_of_wind")
 """What the paper scores in global forecasting."""
 
-BASELINES = ("persistence", "climatology", "damped persistence")
+BASELINES = ("persistence", "climatology", "damped persistence", "linear model")
+"""By name; the last two learn from the training part, and the linear model takes a few seconds for it."""
 
 METRICS: dict[str, Callable[[xr.DataArray, xr.DataArray, xr.DataArray], xr.DataArray]] = {
     "rmse": lambda p, t, c: scores_of.rmse(p, t, over=()),
@@ -67,8 +69,9 @@ def evaluate(
     metrics: Sequence[str] = ("rmse", "acc", "bias"),
     every_hours: int = 30,
     *,
-    baselines: Sequence[str] = BASELINES,
+    baselines: Sequence[str] = BASELINES[:3],
     region: str | Region | None = None,
+    window: tuple[int, int] | None = None,
     grid_shape: tuple[int, int] | None = None,
     method: str = "direct",
     step_hours: float | None = None,
@@ -91,7 +94,10 @@ def evaluate(
         metrics: keys of `METRICS`.
         every_hours: hours between initial times.
         baselines: of `BASELINES`; the climatology, also that of the ACC, is fitted on the training part.
-        region: score this box alone; its weights average to one. Forecasts are global.
+        region: score this box alone; its weights average to one. Forecasters give the globe, or a part that holds the box.
+        window: (after, until) in hours: score means over that time in place of states at the lead times. A forecaster gives them from the
+            state (`Forecaster.window`); baselines know the mean over as long a time up to the initial one, and forecast the same mean
+            `until` hours later: persistence is that of the last weeks' anomaly.
         grid_shape: what everything is put on; by default the grid of the first forecaster, or the reference's.
         method, step_hours, batch_size, autocast: as `climax_lite.forecast`.
         progress: show a bar.
@@ -106,40 +112,27 @@ def evaluate(
     named: dict[str, Forecaster | Baseline] = (
         dict(models) if isinstance(models, Mapping) else {_name_of(models): models}
     )
-    shape = _shape(named, grid_shape)
     if unknown := [m for m in metrics if m not in METRICS]:
         raise ValueError(f"unknown metric {', '.join(unknown)}: expected some of {', '.join(METRICS)}")
-    leads = sorted(float(h) for h in leads)
+    leads = [sum(window) / 2] if window else sorted(float(h) for h in leads)
     if not leads or leads[0] <= 0:
         raise ValueError(f"expected lead times above zero hours, got {leads}")
-    grid = Grid.regular(*shape)
-    world = sources.open(source)
-    record = world.sel(time=sources.split(source, split))
-    wanted = _wanted(record, variables)
-    climatology = statistics(source, grid_shape=shape).climatology
-    if climatology is None:
-        raise ValueError(f"the training part of {source!r} is too short for a climatology: expected a year or more")
-    climatology = Climatology(climatology.coefficients[wanted])
-
-    def training_part() -> xr.Dataset:
-        ds = world[wanted].sel(time=sources.split(source, "train"))
-        return on_grid(ds.isel(time=slice(-MOST_TIMES, None)), grid)
-
+    truth = _Truth.of(source, split, variables, _grid(named, grid_shape, source), window)
     for name in baselines:
-        named[name] = _baseline(name, climatology, training_part)
+        named[name] = truth.baseline(name)
     predictors = {
-        name: _predictor(m, source, wanted, method, step_hours, batch_size, autocast) for name, m in named.items()
+        name: _predictor(m, source, truth, method, step_hours, batch_size, autocast) for name, m in named.items()
     }
-    used = {*wanted, *(v for m in named.values() if isinstance(m, Forecaster) for v in m.config.variables)}
-    inputs = [str(v) for v in record.data_vars if v in used]
-    initial = initial_times(record["time"].values, leads, every_hours)
+    used = {*truth.variables, *(v for m in named.values() if isinstance(m, Forecaster) for v in m.config.variables)}
+    initial = initial_times(truth.times, [window[1]] if window else leads, every_hours)
     parts = []
     for first in bar(range(0, len(initial), batch_size), "block", progress):
         times = initial[first : first + batch_size]
-        state = on_grid(record[inputs].sel(time=times), grid).load()
-        parts.append(_block(state, record[wanted], predictors, climatology, leads, metrics, region, grid))
+        state = truth.states(times, used)
+        parts.append(_block(state, times, predictors, truth, leads, metrics, region))
     card = scorecard(xr.concat(parts, "time"))
     train = sources.split(source, "train")
+    shape = truth.grid.shape
     card.attrs = {
         "source": source,
         "version": sources.version(source)[:16],
@@ -147,11 +140,119 @@ def evaluate(
         "initial_times": f"{len(initial)}, {initial[0]!s:.16} to {initial[-1]!s:.16}",
         "grid": f"{shape[0]} x {shape[1]}",
         "region": str(region or "globe"),
+        "window": f"mean over {window[0]} to {window[1]} h" if window else "none",
         "method": method,
         "climatology": f"of {train.start} to {train.stop}",
         "rmse": "the root of the spatial mean at each initial time, then the mean over them",
     }
     return card
+
+
+@dataclass(frozen=True, eq=False)
+class _Truth:
+    """A split of a source, for a scorer: what forecasts start from, and what came of it.
+
+    With a window, what is scored is the mean over the time up to each time, as long as the window; so the mean over (after, until] hours
+    is the one `until` hours later, and a baseline forecasts means from means just as it forecasts states from states.
+    """
+
+    source: str
+    record: xr.Dataset  # all variables of the split, as they are
+    scored: xr.Dataset  # what is scored, of the split
+    grid: Grid
+    climatology: Climatology  # of what is scored
+    window: tuple[int, int] | None
+
+    @classmethod
+    def of(
+        cls,
+        source: str,
+        split: str,
+        variables: Sequence[str] | None,
+        grid: Grid | None,
+        window: tuple[int, int] | None,
+    ) -> _Truth:
+        record = sources.open(source).sel(time=sources.split(source, split))
+        wanted = _wanted(record, variables)
+        own = grid is None
+        grid = grid or Grid.from_dataset(record)
+        if window:
+            return cls(
+                source,
+                record,
+                _trailing(on_grid(record[wanted].load(), grid), window),
+                grid,
+                Climatology.fit(_training_part(source, wanted, grid, window)),
+                window,
+            )
+        regular = not own and grid.periodic
+        climatology = statistics(source, grid_shape=grid.shape if regular else None).climatology
+        if climatology is None:
+            raise ValueError(f"the training part of {source!r} is too short for a climatology: expected a year or more")
+        climatology = Climatology(on_grid(climatology.coefficients[wanted], grid))
+        return cls(source, record, record[wanted], grid, climatology, None)
+
+    @property
+    def variables(self) -> list[str]:
+        return [str(v) for v in self.scored.data_vars]
+
+    @property
+    def times(self) -> np.ndarray:
+        return self.scored["time"].values
+
+    def states(self, times: np.ndarray, used: set[str]) -> xr.Dataset:
+        """Initial states, of the variables that somebody uses."""
+        names = [str(v) for v in self.record.data_vars if v in used]
+        return on_grid(self.record[names].sel(time=times), self.grid).load()
+
+    def known(self, times: np.ndarray, state: xr.Dataset) -> xr.Dataset:
+        """What a baseline knows at these times."""
+        return self.scored.sel(time=times) if self.window else state[self.variables]
+
+    def ahead(self, lead: float) -> float:
+        """Hours from what a baseline knows to what it forecasts."""
+        return self.window[1] if self.window else lead
+
+    def came(self, times: np.ndarray, lead: float) -> xr.Dataset:
+        """What came."""
+        return on_grid(self.scored.sel(time=later(times, self.ahead(lead))).load(), self.grid)
+
+    def baseline(self, name: str) -> Baseline:
+        """One of `BASELINES`, fitted on the training part."""
+        if name not in BASELINES:
+            raise ValueError(f"unknown baseline {name!r}: expected some of {', '.join(BASELINES)}")
+        if name == "persistence":
+            return AnomalyPersistence(self.climatology) if self.window else persistence
+        if name == "climatology":
+            return self.climatology
+        train = _training_part(self.source, self.variables, self.grid, self.window)
+        if name == "damped persistence":
+            return DampedPersistence.fit(train, self.climatology)
+        step = np.diff(train["time"].values[:2])[0] / _hour(train["time"].values)
+        gap = int(np.ceil(2 * self.window[1] / step)) if self.window else 40
+        components = min(200, train.sizes["time"] // 4)
+        return LinearModel.fit(train, self.climatology, components=components, gap=gap)
+
+
+def _training_part(source: str, wanted: list[str], grid: Grid, window: tuple[int, int] | None) -> xr.Dataset:
+    ds = sources.open(source)[wanted].sel(time=sources.split(source, "train"))
+    ds = on_grid(ds.isel(time=slice(-MOST_TIMES, None)), grid).load()
+    return _trailing(ds, window) if window else ds
+
+
+def _trailing(ds: xr.Dataset, window: tuple[int, int]) -> xr.Dataset:
+    """The mean over the hours up to each time, as long as the window; times with less before them are left out."""
+    times = ds["time"].values
+    step = float(np.min(np.diff(times)) / _hour(times))
+    count = round((window[1] - window[0]) / step)
+    if count < 1 or count > len(times):
+        raise ValueError(f"expected a window of one step of {step:g} h to {len(times)} steps, got {window}")
+    whole = np.flatnonzero(times[count - 1 :] - times[: len(times) - count + 1] == (count - 1) * step * _hour(times))
+    data = {}
+    for v, a in ds.data_vars.items():
+        total = np.concatenate([np.zeros((1, *a.shape[1:])), np.cumsum(a.values, axis=0, dtype=np.float64)])
+        data[v] = (a.dims, ((total[whole + count] - total[whole]) / count).astype(np.float32), a.attrs)
+    return xr.Dataset(data, {"time": times[whole + count - 1], "lat": ds.lat, "lon": ds.lon})
 
 
 def initial_times(times: np.ndarray, leads: Sequence[float], every_hours: float) -> np.ndarray:
@@ -243,14 +344,19 @@ def _name_of(model: Any) -> str:
     return "forecaster" if isinstance(model, Forecaster) else getattr(model, "__name__", type(model).__name__)
 
 
-def _shape(named: Mapping[str, Forecaster | Baseline], given: tuple[int, int] | None) -> tuple[int, int]:
-    """The grid of all forecasters."""
-    shapes = {name: m.config.grid_shape for name, m in named.items() if isinstance(m, Forecaster)}
-    shape = given or next(iter(shapes.values()), (32, 64))
-    for name, other in shapes.items():
-        if other != shape:
-            raise ValueError(f"expected forecasters on one grid, {shape}, got {name!r} on {other}: score them apart")
-    return shape
+def _grid(named: Mapping[str, Forecaster | Baseline], given: tuple[int, int] | None, source: str) -> Grid | None:
+    """What everything is put on: the grid of all forecasters; without one, 5.625° for a record of the globe, else None, its own."""
+    grids = {name: m.grid for name, m in named.items() if isinstance(m, Forecaster)}
+    if given is None and not grids:
+        return Grid.regular(32, 64) if Grid.from_dataset(sources.open(source)).periodic else None
+    grid = Grid.regular(*given) if given else next(iter(grids.values()))
+    for name, other in grids.items():
+        # One that sees a part of the globe may be scored beside others where both have cells.
+        if other.periodic and other.shape != grid.shape:
+            raise ValueError(
+                f"expected forecasters on one grid, {grid.shape}, got {name!r} on {other.shape}: score them apart"
+            )
+    return grid
 
 
 def _wanted(record: xr.Dataset, variables: Sequence[str] | None) -> list[str]:
@@ -266,33 +372,33 @@ def _wanted(record: xr.Dataset, variables: Sequence[str] | None) -> list[str]:
     return names
 
 
-def _baseline(name: str, climatology: Climatology, train: Callable[[], xr.Dataset]) -> Baseline:
-    if name not in BASELINES:
-        raise ValueError(f"unknown baseline {name!r}: expected some of {', '.join(BASELINES)}")
-    if name == "damped persistence":
-        return DampedPersistence.fit(train(), climatology)
-    return persistence if name == "persistence" else climatology
-
-
 def _predictor(
     model: Forecaster | Baseline,
     source: str,
-    wanted: list[str],
+    truth: _Truth,
     method: str,
     step_hours: float | None,
     batch_size: int,
     autocast: Any,
-) -> Callable[[xr.Dataset, Sequence[float]], xr.Dataset]:
-    """One signature for all: states (time, lat, lon) and lead times → (time, prediction_timedelta, lat, lon)."""
+) -> Callable[[xr.Dataset, np.ndarray, Sequence[float]], xr.Dataset]:
+    """One signature for all: states (time, lat, lon), their times and lead times → (time, prediction_timedelta, lat, lon)."""
+    wanted = truth.variables
     if not isinstance(model, Forecaster):
-        return lambda state, leads: xr.concat([model(state[wanted], h) for h in leads], "prediction_timedelta")
+
+        def simple(state: xr.Dataset, times: np.ndarray, leads: Sequence[float]) -> xr.Dataset:
+            known = truth.known(times, state)
+            return xr.concat([model(known, truth.ahead(h)) for h in leads], "prediction_timedelta")
+
+        return simple
+    if model.window != truth.window:
+        raise ValueError(f"expected a forecaster of the window {truth.window}, got one of {model.window}")
     if model.statistics is None:
         model = copy.copy(model)
         model.statistics = statistics(source, grid_shape=model.config.grid_shape)
-    known = [v for v in model.statistics.variables if v in model.config.variables]
+    kept = [v for v in model.statistics.variables if v in model.config.variables]
 
-    def predict(state: xr.Dataset, leads: Sequence[float]) -> xr.Dataset:
-        given = state[[v for v in state.data_vars if v in known]]
+    def predict(state: xr.Dataset, times: np.ndarray, leads: Sequence[float]) -> xr.Dataset:
+        given = state[[v for v in state.data_vars if v in kept]]
         return forecast(model, given, leads, wanted, method, step_hours, batch_size=batch_size, autocast=autocast)
 
     return predict
@@ -300,33 +406,42 @@ def _predictor(
 
 def _block(
     state: xr.Dataset,
-    record: xr.Dataset,
-    predictors: Mapping[str, Callable[[xr.Dataset, Sequence[float]], xr.Dataset]],
-    climatology: Climatology,
+    times: np.ndarray,
+    predictors: Mapping[str, Callable[[xr.Dataset, np.ndarray, Sequence[float]], xr.Dataset]],
+    truth: _Truth,
     leads: Sequence[float],
     metrics: Sequence[str],
     region: str | Region | None,
-    grid: Grid,
 ) -> xr.DataArray:
     """Scores (model, variable, lead, metric, time) of some initial times."""
-    times, names = state["time"].values, list(record.data_vars)
+    came = [truth.came(times, h) for h in leads]
+    grid = Grid.from_dataset(_cut(came[0], region))
 
     def stacked(ds: xr.Dataset) -> xr.DataArray:
-        ds = ds[names].assign_coords(time=times, lat=grid.lat, lon=grid.lon)
+        ds = _cut(ds.drop_vars("valid_time", errors="ignore"), region)[truth.variables]
+        if ds["lat"].shape != grid.lat.shape or ds["lon"].shape != grid.lon.shape:
+            raise ValueError(
+                f"expected forecasts of the {grid.shape[0]} x {grid.shape[1]} cells that are scored, got "
+                f"{ds.sizes['lat']} x {ds.sizes['lon']}: a forecaster of a region is scored with that region, or one inside it"
+            )
+        ds = ds.transpose(..., "time", "lat", "lon").assign_coords(time=times, lat=grid.lat, lon=grid.lon)
         return ds.to_dataarray("variable")
 
-    def of_leads(make: Callable[[float], xr.Dataset]) -> xr.DataArray:
-        return xr.concat([stacked(make(h)) for h in leads], "lead").assign_coords(lead=list(leads))
+    def of_leads(fields: Sequence[xr.Dataset]) -> xr.DataArray:
+        return xr.concat([stacked(ds) for ds in fields], "lead").assign_coords(lead=list(leads))
 
-    truth = of_leads(lambda h: on_grid(record.sel(time=later(times, h)).load(), grid))
-    usual = of_leads(lambda h: climatology(state[names], h))
+    usual = of_leads([truth.climatology(truth.known(times, state), truth.ahead(h)) for h in leads])
     forecasts = []
     for predict in predictors.values():
-        fc = stacked(predict(state, leads).drop_vars("valid_time", errors="ignore")).rename(prediction_timedelta="lead")
+        fc = stacked(predict(state, times, leads)).rename(prediction_timedelta="lead")
         forecasts.append(fc.assign_coords(lead=list(leads)))
     prediction = xr.concat(forecasts, "model").assign_coords(model=list(predictors))
-    scores = score_times(prediction, truth, usual, metrics, region)
+    scores = score_times(prediction, of_leads(came), usual, metrics)
     return scores.transpose("model", "variable", "lead", "metric", "time")
+
+
+def _cut(ds: xr.Dataset, region: str | Region | None) -> xr.Dataset:
+    return Grid.from_dataset(ds).crop(ds, region) if region else ds
 
 
 def score_times(

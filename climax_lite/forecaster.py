@@ -14,11 +14,7 @@ B batch, V variables, H W latitude × longitude, L patches.
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,48 +22,77 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from .data.forecast import Record
 from .data.normalize import Climatology, Normalizer, Statistics
-from .model import ClimaX, ClimaXConfig
+from .grid import Grid, Region
+from .grid import region as find_region
 from .model.tokenize import cells
+from .predictor import Predictor
 from .variables import variable
 
-FORMAT = "climax-lite forecaster 1"
 INITIAL_TAU_HOURS = 60.0
+"""Where τ starts without data: a middling weather variable."""
+
+TAU_LAGS = (24, 72, 168)
+"""Hours at which τ is read off a record's autocorrelation."""
 
 
-class Forecaster(nn.Module):
-    """A ClimaX with its normalisation.
+class Forecaster(Predictor):
+    """A ClimaX, or another network that is called as one, with its normalisation.
 
     Attributes:
         net: the network.
         anomalies: whether the fields are anomalies from the climatology (else the full state, as the paper).
         log_tau: (V,) log of the damping time in hours of each variable that `net` knows; None without the skip.
-        statistics: of the world it makes forecasts of, on the grid of the network; None before it has been fine-tuned on one.
+        statistics: of the world it makes forecasts of, on `grid`; None before it has been fine-tuned on one.
         about: what else its file tells: sources and their versions, seed, steps, scores. Plain JSON.
+        grid: of what it takes.
+        region: where it forecasts: the patches that cover this box; None for all of `grid`.
+        window: (after, until) in hours, when it forecasts the mean over that time; the lead time it is told is then the middle.
     """
+
+    kind = "forecaster"
 
     def __init__(
         self,
-        net: ClimaX,
+        net: nn.Module,
         anomalies: bool = True,
         skip: bool = True,
         statistics: Statistics | None = None,
         about: Mapping[str, Any] | None = None,
+        *,
+        grid: Grid | None = None,
+        region: str | Region | None = None,
+        window: tuple[int, int] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(net, about)
         if skip and not anomalies:
             raise ValueError("the damped-persistence skip needs anomalies: a full state does not decay to its mean")
-        self.net = net
         self.anomalies = anomalies
-        known = len(net.config.variables)
+        known = len(self.config.variables)
         self.log_tau = nn.Parameter(torch.full((known,), float(np.log(INITIAL_TAU_HOURS)))) if skip else None
         self.statistics = statistics
-        self.about = dict(about or {})
+        self.grid = grid or Grid.regular(*self.config.grid_shape)
+        if self.grid.shape != self.config.grid_shape:
+            raise ValueError(
+                f"expected a grid of {self.config.grid_shape} cells, as the network, got {self.grid.shape}"
+            )
+        self.region = find_region(region) if region else None
+        self.window = window
+        size = self.config.patch_size
+        self.patch_ids: list[int] | None = (
+            self.grid.patch_ids(self.region, size, cover=True).tolist() if self.region else None
+        )
 
     @property
-    def config(self) -> ClimaXConfig:
-        """The network's."""
-        return self.net.config
+    def out_grid(self) -> Grid:
+        """Of what it forecasts: the cells of the region's patches, or `grid`. Longitudes are those of `grid`."""
+        if self.patch_ids is None:
+            return self.grid
+        columns, size = self.config.patches[1], self.config.patch_size
+        ids = np.array(self.patch_ids)
+        rows, cols = ((np.unique(i)[:, None] * size + np.arange(size)).ravel() for i in (ids // columns, ids % columns))
+        return Grid(self.grid.lat[rows], self.grid.lon[cols])
 
     @property
     def normalizer(self) -> Normalizer:
@@ -90,6 +115,29 @@ class Forecaster(nn.Module):
         tau = self.log_tau.exp()[[self.config.variables.index(v) for v in out_variables]]
         return torch.exp(-lead_hours[:, None] / tau)
 
+    @torch.no_grad()
+    def fit_damping(self, records: Iterable[Record], variables: Sequence[str] | None = None) -> None:
+        """Start τ from records of anomalies: exp(−Δt/τ) is to be their autocorrelation at lags of one, three and seven days.
+
+        What damped persistence can do is then there from the first step, for the sea that remembers for months as for the wind; gradient
+        descent on log τ would need thousands of steps to get from one to the other. Several records, and lags, are averaged in log τ.
+
+        Args:
+            records: normalised; those too short for a lag do without it.
+            variables: which of the network's to set; by default all that change in time in one of the records.
+        """
+        if self.log_tau is None:
+            return
+        found: dict[str, list[np.ndarray]] = {}
+        for record in records:
+            for lag in (h for h in TAU_LAGS if h <= record.hours[-1]):
+                r = record.autocorrelation(lag).clip(0.01, 0.999)
+                for v, tau in zip(record.variables, np.log(-lag / np.log(r)), strict=True):
+                    found.setdefault(v, []).append(tau)
+        for i, v in enumerate(self.config.variables):
+            if v in found and (variables is None or v in variables):
+                self.log_tau[i] = float(np.mean(found[v]))
+
     def forward(
         self,
         x: Tensor,
@@ -100,8 +148,9 @@ class Forecaster(nn.Module):
     ) -> Tensor:
         """Normalised fields (B, V, H, W) → normalised forecasts (B, V_out, H, W), or those of the rectangle `patch_ids`.
 
-        A variable that is asked for and not given has no skip: nothing of it is known.
+        A variable that is asked for and not given has no skip: nothing of it is known. Without `patch_ids`, those of the region.
         """
+        patch_ids = self.patch_ids if patch_ids is None else patch_ids
         out = self.net(x, lead_hours, variables, out_variables, patch_ids)
         if self.log_tau is None:
             return out
@@ -114,76 +163,42 @@ class Forecaster(nn.Module):
             given = cells(given, patch_ids, self.config.patches[1], self.config.patch_size)
         return a * given + (1 - a**2).clamp(min=0).sqrt() * out
 
-    def save(self, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> None:
-        """Write everything into one safetensors file, whole or not at all; `dtype` is that of the stored weights.
-
-        float16 halves the file at a relative error of 5e-4 in each weight; the loaded model computes in float32 again.
-        """
-        from safetensors.torch import save_file
-
-        tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in self.state_dict().items()}
-        header: dict[str, Any] = {
-            "format": FORMAT,
-            "config": dataclasses.asdict(self.config),
+    def header(self) -> dict[str, Any]:
+        """Form, statistics, and what is forecast where."""
+        box = self.region
+        return {
             "anomalies": self.anomalies,
             "skip": self.log_tau is not None,
-            "about": self.about,
+            "grid": [self.grid.lat.tolist(), self.grid.lon.tolist()],
+            "region": [box.south, box.north, box.west, box.east] if box else None,
+            "window": self.window,
+            "statistics": _numbers(self.statistics) if self.statistics else None,
         }
-        if self.statistics is not None:
-            header["statistics"], packed = _pack(self.statistics)
-            tensors |= packed
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            save_file(tensors, part, {"climax_lite": json.dumps(header)})
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+
+    def arrays(self) -> dict[str, Tensor]:
+        """The climatology as float16 in units of each variable's deviation, which costs a two-thousandth of it."""
+        return _pack(self.statistics) if self.statistics else {}
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], **config: Any) -> Forecaster:
-        """Read what `save` wrote. `config` changes fields of `ClimaXConfig` such as `dropout` or `encoder`.
-
-        Raises:
-            ValueError: when the file is not one of ours, or not whole.
-        """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {})["climax_lite"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        except FileNotFoundError:
-            raise ValueError(f"there is no file {path}") from None
-        except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
-            raise ValueError(
-                f"{path} is not a whole checkpoint of climax_lite ({type(error).__name__}: {error}): "
-                "delete it, and fetch or make it again"
-            ) from error
-        if header.get("format") != FORMAT:
-            raise ValueError(
-                f"{path}: expected a file of format {FORMAT!r}, got {header.get('format')!r}: "
-                "a bare network is read by climax_lite.model.load"
-            )
-        statistics = _unpack(header["statistics"], tensors) if "statistics" in header else None
-        net = ClimaX(ClimaXConfig(**{**header["config"], **config}))
-        forecaster = cls(net, header["anomalies"], header["skip"], statistics, header["about"])
-        weights = {k: v.float() for k, v in tensors.items() if not k.startswith("climatology.")}
-        expected = forecaster.state_dict()
-        if wrong := sorted(
-            {*expected} ^ {*weights} | {k for k in {*expected} & {*weights} if expected[k].shape != weights[k].shape}
-        ):
-            raise ValueError(f"{path} does not fit its own configuration: missing, left over or misshapen {wrong[:8]}")
-        forecaster.load_state_dict(weights)
-        return forecaster.eval()
+    def remake(cls, net: nn.Module, header: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> Forecaster:
+        """A forecaster from what its file tells."""
+        statistics, grid, box, window = (header.get(k) for k in ("statistics", "grid", "region", "window"))
+        return cls(
+            net,
+            header["anomalies"],
+            header["skip"],
+            _unpack(statistics, arrays) if statistics else None,
+            header["about"],
+            grid=Grid(*map(np.array, grid)) if grid else None,
+            region=Region(*box) if box else None,
+            window=(window[0], window[1]) if window else None,
+        )
 
 
 # ---------------------------------------------------------------- statistics in the file
 
 
-def _pack(s: Statistics) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Numbers as JSON; the climatology as float16 in units of each variable's deviation, which costs a two-thousandth of it."""
+def _numbers(s: Statistics) -> dict[str, Any]:
     header: dict[str, Any] = {
         "variables": s.variables,
         "mean": s.mean.tolist(),
@@ -193,16 +208,21 @@ def _pack(s: Statistics) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "sha256": s.sha256,
         "source": s.source,
     }
+    if s.climatology is not None:
+        header |= {k: s.climatology.coefficients[k].values.tolist() for k in ("hour", "lat", "lon")}
+    return header
+
+
+def _pack(s: Statistics) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
     if s.climatology is None:
-        return header, {}
+        return tensors
     c = s.climatology.coefficients
-    header |= {k: c[k].values.tolist() for k in ("hour", "lat", "lon")}
-    tensors = {}
     for v in map(str, c.data_vars):
         values = c[v].values.astype(np.float64)
         values[:, 0] -= s.mean[s.variables.index(v)]
         tensors[f"climatology.{v}"] = torch.from_numpy(values / _unit(s.std, s.variables, v)).half()
-    return header, tensors
+    return tensors
 
 
 def _unpack(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Statistics:

@@ -209,8 +209,13 @@ class Grid:
             lon = np.where(np.arange(len(lon)) <= wrapped[0], lon - 360, lon)
         return out.assign_coords(lon=("lon", lon, ds["lon"].attrs))
 
-    def patch_ids(self, box: str | Region, patch_size: int) -> NDArray[np.intp]:
+    def patch_ids(self, box: str | Region, patch_size: int, cover: bool = False) -> NDArray[np.intp]:
         """Which patches (tokens, row-major from the south-west) lie wholly in the region, in ascending order.
+
+        Args:
+            box: the region.
+            patch_size: cells along the side of a patch.
+            cover: take those that lie in it partly, too, so that they cover every cell of the region.
 
         Raises:
             ValueError: when the grid is not divisible by the patch, or no patch lies in the region.
@@ -221,7 +226,7 @@ class Grid:
 
         def whole(cells: NDArray[np.intp]) -> NDArray[np.intp]:
             patches, held = np.unique(cells // patch_size, return_counts=True)
-            return patches[held == patch_size]
+            return patches if cover else patches[held == patch_size]
 
         rows, columns = whole(self.rows(box)), whole(self.columns(box))
         if not len(rows) or not len(columns):

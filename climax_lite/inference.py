@@ -26,7 +26,6 @@ from torch import Tensor
 from .data import door
 from .data.normalize import on_grid
 from .forecaster import Forecaster
-from .grid import Grid
 from .variables import variable
 from .variables import variables as look_up
 
@@ -74,6 +73,17 @@ def forecast(
     if batch_size < 1:
         raise ValueError(f"expected a batch_size of one or more, got {batch_size}")
     leads = _leads(lead_hours)
+    if forecaster.window:
+        middle = sum(forecaster.window) / 2
+        if leads != (middle,) or method != "direct":
+            raise ValueError(
+                f"this forecaster gives means over {forecaster.window[0]} to {forecaster.window[1]} h: ask for lead_hours={middle:g}, "
+                f"the middle, and method direct; got {', '.join(f'{h:g}' for h in leads)} and {method}"
+            )
+    if forecaster.region and method == "rollout":
+        raise ValueError(
+            "this forecaster gives a region only, and a rollout needs all that it takes: use method direct"
+        )
     state = initial_state(forecaster, initial)
     predicted = _predicted(forecaster, state)
     out = _asked(forecaster, predicted, variables, method)
@@ -114,10 +124,12 @@ def initial_state(forecaster: Forecaster, initial: xr.Dataset) -> xr.Dataset:
         warnings.warn(f"left out, since the forecaster does not know them: {', '.join(strange)}", stacklevel=3)
     if missing := [v for v in trained if v not in kept]:
         warnings.warn(f"the forecaster was trained with {', '.join(missing)} too, and makes do without", stacklevel=3)
-    ds = on_grid(ds[kept].load(), Grid.regular(*forecaster.config.grid_shape))
+    ds = on_grid(ds[kept].load(), forecaster.grid)
     if bad := [v for v in kept if not np.isfinite(ds[v].values).all()]:
+        lat, lon = forecaster.grid.lat, forecaster.grid.lon
         raise ValueError(
-            f"expected values over the whole globe, got missing ones in {', '.join(bad)}: fill them, or drop the variable"
+            f"expected values over all that this forecaster sees, {lat[0]:g} to {lat[-1]:g}° N, {lon[0]:g} to {lon[-1]:g}° E, "
+            f"got missing ones in {', '.join(bad)}: fill them, or drop the variable"
         )
     return ds
 
@@ -217,7 +229,7 @@ def _direct(
 ) -> np.ndarray:
     """(T, V, H, W) → (T, L, V_out, H, W), every lead time in one step."""
     device = next(forecaster.parameters()).device
-    y = np.empty((len(x) * len(leads), len(out), *x.shape[-2:]), np.float32)
+    y = np.empty((len(x) * len(leads), len(out), *forecaster.out_grid.shape), np.float32)
     hours = torch.tensor(leads, dtype=torch.float32)
     for first in bar(range(0, len(y), batch_size), "batch", progress):
         pair = torch.arange(first, min(first + batch_size, len(y)))
@@ -269,14 +281,14 @@ def _named(
     how: str,
 ) -> xr.Dataset:
     """(T, L, V, H, W) normalised → a dataset in physical units; the climatology is that of the valid times."""
-    grid = Grid.regular(*y.shape[-2:])
+    grid = forecaster.out_grid
     valid = np.stack([later(times, h) for h in leads], axis=1)
     dims = ("time", "prediction_timedelta", "lat", "lon")
     flat = xr.Dataset(
         {v: (("time", "lat", "lon"), y[:, :, i].reshape(-1, *grid.shape)) for i, v in enumerate(out)},
         {"time": valid.ravel(), "lat": grid.lat, "lon": grid.lon},
     )
-    physical = forecaster.normalizer.invert(flat)
+    physical = _physical(forecaster, flat, times)
     ds = xr.Dataset(
         {v: (dims, a.values.reshape(*valid.shape, *grid.shape), a.attrs) for v, a in physical.data_vars.items()},
         {
@@ -302,10 +314,33 @@ def _named(
         "Conventions": "CF-1.10",
         "title": f"Forecast with ClimaX, {how}",
         "source": f"{source}; normalised with {statistics.source or 'unnamed data'}, {' to '.join(statistics.period)}",
+        **({"region": str(forecaster.region)} if forecaster.region else {}),
+        **({"window": f"mean over {forecaster.window[0]} to {forecaster.window[1]} h"} if forecaster.window else {}),
         "history": f"{now:%Y-%m-%dT%H:%M:%SZ} {_program()}",
         "references": "arXiv:2301.10343",
     }
     return ds
+
+
+def _physical(forecaster: Forecaster, flat: xr.Dataset, times: np.ndarray) -> xr.Dataset:
+    """Normalised → physical units. With a window, the climatology is the mean of those of its times."""
+    normalizer = forecaster.normalizer
+    climatology = normalizer.statistics.climatology
+    if not forecaster.window or not forecaster.anomalies or climatology is None:
+        return normalizer.invert(flat)
+    after, until = forecaster.window
+    step = 24 // climatology.coefficients.sizes["hour"]
+    hours = range(after + step, until + 1, step)
+    total = normalizer.invert(flat.assign_coords(time=later(times, hours[0])))
+    attrs = {v: total[v].attrs for v in total.data_vars}
+    for h in hours[1:]:
+        total = total.copy(
+            data={
+                v: total[v].values + a.values
+                for v, a in normalizer.invert(flat.assign_coords(time=later(times, h))).items()
+            }
+        )
+    return xr.Dataset({v: (a.dims, a.values / len(hours), attrs[v]) for v, a in total.data_vars.items()}, flat.coords)
 
 
 def _program() -> str:

@@ -58,7 +58,15 @@ class TestSettings:
         assert (again.net.depth, again.leads) == (2, (6, 24))
 
     @pytest.mark.parametrize("tier", ["tiny", "colab", "full"])
-    @pytest.mark.parametrize(("name", "kind"), [("pretrain", Pretrain), ("finetune", Finetune)])
+    @pytest.mark.parametrize(
+        ("name", "kind"),
+        [
+            ("pretrain", Pretrain),
+            ("global_forecasting", Finetune),
+            ("regional_forecasting", Finetune),
+            ("subseasonal", Finetune),
+        ],
+    )
     def test_the_configurations_that_come_along(self, name, kind, tier):
         settings = commands.read_settings(name, kind, "", [str(ROOT / f"configs/{name}.yaml"), "--tier", tier])
         assert settings.run.out == f"runs/{name}_{tier}"

@@ -6,6 +6,7 @@ import xarray as xr
 
 from climax_lite import evaluate as room
 from climax_lite.evaluate import block_length, compare, evaluate, initial_times, score_times, table, to_csv
+from climax_lite.forecaster import Forecaster
 from climax_lite.grid import Region
 from climax_lite.inference import write
 from climax_lite.variables import variable
@@ -71,6 +72,48 @@ class TestScores:
         assert (card.score.sel(model="climatology", metric="rmse") > 10).all()  # it has not seen the rise
         assert np.isnan(card.score.sel(model="climatology", metric="acc")).all()  # its anomaly is none
         assert card.units.values.tolist() == [["K", "1", "K"]]
+
+    def test_means_over_a_window(self, world):
+        """Every 12 hours: the truth is the mean of 36 and 48 h, 0.42 K above the initial time; a baseline knows the mean of 12 h before
+        and of the initial time, and is asked for 48 h later: 0.48 K more."""
+        card = score(source=world, window=(24, 48), baselines=())
+        assert card.lead.values.tolist() == [36]
+        np.testing.assert_allclose(card.score.sel(model="perfect", metric="rmse"), 0, atol=1e-4)
+        late = score(models=lambda known, hours: known, source=world, window=(24, 48), baselines=())
+        np.testing.assert_allclose(late.score.sel(metric="bias"), -0.48, rtol=1e-3)
+        assert card.attrs["window"] == "mean over 24 to 48 h"
+        with pytest.raises(ValueError, match=r"expected a forecaster of the window \(24, 48\), got one of None"):
+            score(models=damped(), source=world, window=(24, 48), baselines=())
+
+    def test_persistence_of_a_window_is_that_of_the_anomaly(self, tmp_path):
+        """Where the season is all there is, an anomaly that stays is none."""
+        source = own_world(tmp_path / "world")
+        card = score(
+            models={},
+            source=source,
+            window=(24, 48),
+            variables=[Z],
+            baselines=("persistence", "climatology", "linear model"),
+        )
+        assert set(card.model.values) == {"persistence", "climatology", "linear model"}
+        # A wave that goes round in 171 h: its mean over 24 h, 48 h later. Damping and a rotation of two components foresee it.
+        rmse = card.score.sel(metric="rmse", variable=Z, lead=36)
+        assert float(rmse.sel(model="linear model")) < 0.1 * float(rmse.sel(model="climatology"))
+        turned = 2 * np.sin(np.pi * 48 / 171)
+        assert float(rmse.sel(model="persistence") / rmse.sel(model="climatology")) == pytest.approx(turned, rel=0.05)
+
+    def test_a_region_is_scored_where_it_is_forecast(self, tmp_path):
+        """A forecaster of the box, and one of the globe that is scored in it: of damped persistence the same."""
+        source = own_world(tmp_path / "world")
+        box = Region(-40, 40, 100, 200)
+        globe = damped()
+        part = Forecaster(globe.net, region=box)
+        part.load_state_dict(globe.state_dict())
+        globe.statistics = part.statistics = None
+        card = score(models={"globe": globe, "part": part}, source=source, region=box, variables=[T, Z], baselines=())
+        np.testing.assert_allclose(card.scores.sel(model="part"), card.scores.sel(model="globe"), rtol=1e-4, atol=1e-4)
+        with pytest.raises(ValueError, match="a forecaster of a region is scored with that region, or one inside it"):
+            score(models={"part": part}, source=source, variables=[T], baselines=())
 
     def test_a_forecaster_is_scored_on_what_it_forecasts(self, tmp_path):
         """Of a network that answers zero: damped persistence with τ = ∞ is persistence of the anomaly."""

@@ -10,13 +10,15 @@ import torch
 import xarray as xr
 from safetensors.torch import save_file
 
-from climax_lite import forecaster as module
-from climax_lite.data import Statistics
+from climax_lite import predictor as module
+from climax_lite.data import Record, Statistics
 from climax_lite.forecaster import Forecaster
-from climax_lite.grid import Grid
+from climax_lite.grid import Grid, Region
 from climax_lite.model import ClimaX, ClimaXConfig, save
+from climax_lite.model.convolutional import ConvolutionalConfig, ResNet, UNet
 
 NAMES = ("orography", "2m_temperature", "geopotential_500", "temperature_850")
+GRID = Grid.regular(4, 8)
 CONFIG = ClimaXConfig(NAMES, (4, 8), 2, 16, 1, 2, dropout=0.0, drop_path=0.0)
 
 
@@ -180,6 +182,55 @@ def test_fields_of_the_configuration_can_be_changed(tmp_path):
     assert (f.config.dropout, f.config.encoder) == (0.3, "reference")
 
 
+def test_where_and_when_it_forecasts_survive(tmp_path, statistics):
+    box, grid = Region(-40, 40, 100, 200), Grid(GRID.lat, GRID.lon + 1.5)
+    Forecaster(network(), statistics=statistics, grid=grid, region=box, window=(24, 48)).save(
+        tmp_path / "f.safetensors"
+    )
+    f = Forecaster.load(tmp_path / "f.safetensors")
+    assert (f.region, f.window) == (box, (24, 48))
+    np.testing.assert_array_equal(f.grid.lon, grid.lon)
+    assert f.out_grid.lon.tolist() == [91.5, 136.5, 181.5, 226.5]
+    assert Forecaster(network(), region="NorthAmerica").out_grid.lon.tolist() == [180, 225, 270, 315]
+    with pytest.raises(ValueError, match=r"a grid of \(4, 8\) cells, as the network, got \(8, 8\)"):
+        Forecaster(network(), grid=Grid.regular(8, 8))
+
+
+def test_other_networks_in_the_same_file(tmp_path):
+    c = ConvolutionalConfig(NAMES, ("2m_temperature",), (4, 8), width=8, depth=2)
+    for kind in (ResNet, UNet):
+        torch.manual_seed(0)
+        f = Forecaster(kind(c)).eval()
+        f.save(tmp_path / "f.safetensors")
+        again = Forecaster.load(tmp_path / "f.safetensors")
+        assert isinstance(again.net, kind)
+        with torch.no_grad():
+            out = again(fields(), LEADS, NAMES, ("2m_temperature",))
+            assert torch.equal(out, f(fields(), LEADS, NAMES, ("2m_temperature",)))
+    fresh = again.fresh()
+    assert fresh.config == again.config
+    assert not torch.equal(fresh.net.stem.weight, again.net.stem.weight)
+
+
+def test_damping_times_start_from_the_data():
+    """Autoregressive processes of 100 and 1,000 hours; what no record has keeps its start, what is not asked for too."""
+    rng, a = np.random.default_rng(0), np.exp(-6 / np.array([100.0, 1000.0]))[:, None, None]
+    values = rng.standard_normal((6000, 2, 4, 8))
+    for t in range(1, len(values)):
+        values[t] = a * values[t - 1] + np.sqrt(1 - a**2) * values[t]
+    times = np.datetime64("1985-01-01", "ns") + np.arange(6000) * np.timedelta64(6, "h")
+    grid = Grid.regular(4, 8)
+    record = Record(
+        values.astype("float32"), np.empty((0, 4, 8)), ("2m_temperature", "geopotential_500"), (), times, grid.lat, grid.lon, "ar"
+    )  # fmt: skip
+    f, g = Forecaster(network()), Forecaster(network())
+    f.fit_damping([record, record])
+    np.testing.assert_allclose(f.log_tau.detach().exp(), [60, 100, 1000, 60], rtol=0.2)
+    g.fit_damping([record], ["2m_temperature"])
+    np.testing.assert_allclose(g.log_tau.detach().exp(), [60, 100, 60, 60], rtol=0.2)
+    Forecaster(network(), skip=False).fit_damping([record])
+
+
 def test_files_that_are_none_of_ours(tmp_path):
     path = tmp_path / "f.safetensors"
     with pytest.raises(ValueError, match="there is no file"):
@@ -213,7 +264,9 @@ def test_a_truncated_file(tmp_path, keep):
 def test_a_file_that_does_not_fit_its_own_header(tmp_path):
     path = tmp_path / "f.safetensors"
     Forecaster(network()).save(path)
-    with pytest.raises(ValueError, match=r"misshapen \['net\.pos_embed'\]"):
+    with pytest.raises(ValueError, match=r"misshapen \['net\.blocks\.0\.mlp\.fc1\.bias'"):
+        Forecaster.load(path, mlp_ratio=2)
+    with pytest.raises(ValueError, match=r"expected a grid of \(8, 8\) cells, as the network, got \(4, 8\)"):
         Forecaster.load(path, grid_shape=(8, 8))
 
 
@@ -241,7 +294,10 @@ def test_a_kill_while_it_writes_leaves_the_old_file(tmp_path):
     child = os.fork()
     if not child:
         module.os.replace = lambda part, to: os.kill(os.getpid(), 9)
-        Forecaster(network(), about={"edition": 2}).save(path)
+        try:
+            Forecaster(network(), about={"edition": 2}).save(path)
+        finally:
+            os._exit(1)  # not on into the other tests
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == 9
     assert Forecaster.load(path).about == {"edition": 1}
     assert len(list(tmp_path.glob("*.part"))) == 1

@@ -1,5 +1,7 @@
 """Forecasts in physical units: the numbers by hand, the door, the files."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import climax_lite as cl
 from climax_lite import inference
 from climax_lite.data import Climatology
 from climax_lite.forecaster import Forecaster
-from climax_lite.grid import Grid
+from climax_lite.grid import Grid, Region
 from climax_lite.inference import forecast, write
 from climax_lite.variables import variable
 from tests.toys import GRID, ORO, UNIT, Halves, T, Z, damped, normal, states, statistics
@@ -41,6 +43,49 @@ class TestNumbers:
         ds = states(JULY, names=(T, Z))
         fc = forecast(forecaster, ds, 24)
         np.testing.assert_allclose(fc[T].values[0, 0], 280 + (ds[T].values[0] - 280) / 2, rtol=1e-6)
+
+    def test_a_mean_over_a_window(self):
+        """The anomaly is damped to the middle of the window; the climatology is the mean of 30, 36, 42 and 48 hours later."""
+        forecaster = damped(tau=(60.0, 30.0, 1.0))
+        forecaster.window = (24, 48)
+        fc = forecast(forecaster, states([JULY, JULY + 30 * DAY], 1.5), 36)
+        for i, time in enumerate((JULY, JULY + 30 * DAY)):
+            usual = np.mean([normal(T, time + np.timedelta64(h, "h")) for h in (30, 36, 42, 48)])
+            expected = usual + 1.5 * UNIT[T] * np.exp(-36 / 60)
+            np.testing.assert_allclose(fc[T].values[i, 0], np.full((4, 8), expected), rtol=2e-7)
+        assert fc.attrs["window"] == "mean over 24 to 48 h"
+        with pytest.raises(ValueError, match="means over 24 to 48 h: ask for lead_hours=36, the middle"):
+            forecast(forecaster, states(JULY), 24)
+
+    def test_a_region_is_a_part_of_the_globe(self):
+        """Where no token looks at another: the same numbers in the cells of the patches that cover the box."""
+        box = Region(-40, 40, 100, 200)  # rows at ±22.5, columns at 135 and 180: patches of 2 x 2 cover 90 to 225
+        globe, part = damped(), damped()
+        part = Forecaster(part.net, statistics=statistics(), region=box)
+        part.load_state_dict(globe.state_dict())
+        a, b = (forecast(f, states([JULY, JULY + DAY], 1.5), [6, 24]) for f in (globe, part))
+        assert b.lon.values.tolist() == [90, 135, 180, 225]
+        assert b.sizes["lat"] == 4
+        xr.testing.assert_allclose(b.drop_attrs(), a.sel(lon=b.lon).drop_attrs())
+        with pytest.raises(ValueError, match="gives a region only"):
+            forecast(part, states(JULY), 24, method="rollout")
+
+    def test_a_grid_of_its_own(self):
+        """A forecaster of a part of the globe takes its cells out of a larger record, and refuses one that lacks them."""
+        rows, columns = slice(2, 4), slice(2, 6)
+        whole = damped()
+        grid = Grid(GRID.lat[rows], GRID.lon[columns])
+        net = cl.model.ClimaX(dataclasses.replace(whole.config, grid_shape=(2, 4)))
+        with torch.no_grad():
+            for p in net.parameters():
+                p.zero_()
+        mine = Forecaster(net, statistics=statistics(), grid=grid)
+        with torch.no_grad():
+            mine.log_tau.copy_(whole.log_tau)
+        a, b = (forecast(f, states(JULY, 1.5), [6, 24]) for f in (whole, mine))
+        xr.testing.assert_allclose(b.drop_attrs(), a.isel(lat=rows, lon=columns).drop_attrs())
+        with pytest.raises(ValueError, match=r"this forecaster sees, 22\.5 to 67\.5° N, 90 to 225° E"):
+            forecast(mine, states(JULY).isel(lat=slice(0, 2), lon=slice(0, 3)), 6)
 
     def test_a_rollout_is_a_power(self):
         """x ↦ x/2 three times is x/8; the orography of 3 stays and adds 3, 3/2, 3/4."""
@@ -149,10 +194,10 @@ class TestForm:
             ({"variables": ["orography"]}, "can predict, 2m_temperature, geopotential_500, got orography"),
             ({"variables": ["nonsense"]}, "unknown variable 'nonsense'"),
             ({"batch_size": 0}, "batch_size of one or more"),
-            ({"initial": states(JULY).where(states(JULY).lat > 0)}, "over the whole globe, got missing ones in"),
+            ({"initial": states(JULY).where(states(JULY).lat > 0)}, r"67\.5° N, 0 to 315° E, got missing ones in"),
             (
                 {"initial": states(JULY).isel(lat=slice(2, 4), lon=slice(0, 4))},
-                "over the whole globe, got missing ones in",
+                r"67\.5° N, 0 to 315° E, got missing ones in",
             ),
             ({"initial": states(JULY, names=(ORO,)).drop_vars("time")}, "knows none of orography that change in time"),
             ({"initial": states(JULY).drop_attrs()}, "units"),

@@ -43,14 +43,16 @@ def apportion(function: Any) -> Verdict:
         ([15.0, 10.0, 3.0], 7, [4, 2, 1]),
         # 9.6, 0.2, 0.2: two sources that would get none
         ([0.96, 0.02, 0.02], 10, [8, 1, 1]),
+        # 1, 1, 1, 6, 3 are two too many: 6 is furthest above its part, and then, at 5 of 6, 3 for 3.4 (by −0.4; 5 for 6 is −1)
+        ([0.2, 0.2, 0.2, 6.0, 3.4], 10, [1, 1, 1, 5, 2]),
     ]
     given = []
-    for shares, total, _ in probes:
-        one = _numbers(attempt(function, np.array(shares), total), (3,), "one number of batches per source")
+    for shares, total, expected in probes:
+        one = _numbers(attempt(function, np.array(shares), total), (len(expected),), "one number of batches per source")
         if isinstance(one, Verdict):
             return one
         given.append(one)
-    first, second, third = given
+    first, second, third, last = given
     exact = np.array(probes[0][0])
     whole = np.floor(exact)
     cases = [
@@ -65,9 +67,11 @@ def apportion(function: Any) -> Verdict:
         ((third == 0).any(), "A source got no batch at all: its variables would never be trained.", "At least one each, taken from whoever is furthest above its exact part."),
         (third.sum() != 10, f"With a small source yours add up to {third.sum():g} in place of 10.", "What the small ones get beyond their part has to be taken from somebody."),
         (not np.allclose(np.concatenate(given), np.rint(np.concatenate(given))), "Some of these are not whole numbers.", "int(...) of each."),
+        (all(np.array_equal(g, p[2]) for g, p in zip(given[:3], probes, strict=False)) and last.sum() == 10 and (last >= 1).all() and not np.array_equal(last, probes[3][2]),
+         f"For {probes[3][0]} and 10 batches you get {last.tolist()} in place of {probes[3][2]}: what the ones cost is not taken where it should be.", "Each time from the source whose quota is furthest above its exact part; the largest is not always that one."),
         (any(not np.array_equal(g, p[2]) for g, p in zip(given, probes, strict=True)), "The sum is right, but these are not the largest remainders.", "For 4.75, 4.55 and 1.7 the answer is 5, 4, 2."),
     ]  # fmt: skip
-    verdict = _first(cases, right("Exact: every epoch has its batches, and every source its part to within one."))
+    verdict = _first(cases, right("Exact: every epoch has its batches, and no source goes without."))
     if not verdict.ok:
         return verdict
     rng = np.random.default_rng(0)
@@ -287,6 +291,7 @@ def extend(function: Any) -> Verdict:
         return ids
     got = ids.tolist()
     cases = [
+        (not isinstance(answer[0], tuple), f"Expected the vocabulary as a tuple, got {type(answer[0]).__name__}.", "tuple(...) around it."),
         (len(set(vocabulary)) < len(vocabulary), "A variable stands twice in the vocabulary: it would have two embeddings.", "Append only what is new."),
         (set(vocabulary) == set(old) | set(names) and tuple(vocabulary[:4]) != old, "Old variables have moved: their embeddings now belong to others, and a trained network is worthless.",
          "Keep the old order, and append."),

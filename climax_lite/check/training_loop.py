@@ -113,7 +113,7 @@ def step(function: Any) -> Verdict:
     if not moved:
         if model.slope.grad is None or not float(model.slope.grad):
             return wrong("The parameters do not move: there is no gradient when the optimiser steps.", "Is there a `backward()`? Is `zero_grad()` between it and the step?")  # fmt: skip
-        return wrong("The parameters do not move, though they have gradients.", "Who changes the parameters?")
+        return wrong("The parameters do not move, though they have gradients.", "Is `optimizer.step()` missing, or called before `backward()`?")  # fmt: skip
     longitudes = WEIGHTS.T
     mistakes = {
         "The second step used the gradients of both batches.": (_run(batches, zero=False), "`backward()` adds to the gradients that are there."),
@@ -127,6 +127,7 @@ def step(function: Any) -> Verdict:
             _run(batches, lambda p, y: (WEIGHTS * (p - y) ** 2).sum()), "The mean over everything."),
         "You minimise the root of the error.": (_run(batches, lambda p, y: _mse(p, y).sqrt()), "The loss has no root."),
         "You minimise absolute errors.": (_run(batches, lambda p, y: (WEIGHTS * (p - y).abs()).mean()), "The loss has squares."),
+        "The weights were divided by their sum: the loss is four times too small.": (_run(batches, lambda p, y: _mse(p, y) / WEIGHTS.sum()), "They average to one already."),
         "The weights lie along the longitudes.": (_run(batches, lambda p, y: (longitudes * (p - y) ** 2).mean()), "The shape (H, 1) is right as it is: the rows are the latitudes."),
     }  # fmt: skip
     if _near(answer[1:3] + answer[4:6], expected[1:3] + expected[4:6]):
@@ -163,7 +164,7 @@ def schedule(function: Any) -> Verdict:
         "There is no warm-up.": (curve(up=lambda k: 1.0), "(step + 1) / warmup."),
     }  # fmt: skip
     if max(answer) > 2:
-        return wrong("Expected a factor between zero and one, not a learning rate or a percentage.", "The top is 1.")
+        return wrong("Expected a factor between zero and one, not a learning rate or a percentage.", "The peak is 1.")
     if not _near(answer[:warmup], curve()[:warmup]):
         return _named(answer, mistakes, "The warm-up is not 0.1, 0.2, …, 1 for ten steps.", "(step + 1) / warmup.")
     if answer[-1] > answer[-3] + 1e-6:
@@ -183,7 +184,8 @@ def decay_groups(function: Any) -> Verdict:
     if isinstance(groups, dict) or not all(isinstance(g, dict) and "params" in g for g in groups):
         return wrong('Expected a list of dictionaries {"params": [...], "weight_decay": ...}.', "Two groups, as torch.optim.AdamW takes them.")  # fmt: skip
     if missing := [g for g in groups if "weight_decay" not in g]:
-        return wrong(f"{len(missing)} of the groups say nothing of weight_decay: AdamW would take 0.01.", "Say 0.0.")
+        some = "One group says" if len(missing) == 1 else f"{len(missing)} groups say"
+        return wrong(f"{some} nothing of weight_decay: AdamW would take 0.01.", "Say 0.0.")
     found: dict[str, float] = {}
     names = {id(p): n for n, p in model.named_parameters()}
     for group in groups:
@@ -196,7 +198,7 @@ def decay_groups(function: Any) -> Verdict:
             found[name] = float(group["weight_decay"])
     trained = {n for n, p in model.named_parameters() if p.requires_grad}
     if lost := sorted(trained - {*found}):
-        return wrong(f"{len(lost)} parameters are in no group and would never be trained: {lost[0]}, …", "Each parameter in one group.")  # fmt: skip
+        return wrong(f"In no group, so never trained: {', '.join(lost[:3])}{', …' if len(lost) > 3 else ''}.", "Each parameter in one group.")  # fmt: skip
     if {*found.values()} - {0.0, 0.3}:
         return wrong(f"Expected decays of 0.3 and 0.0, got {sorted({*found.values()})}.", "One group each.")
     kinds = {
@@ -211,7 +213,7 @@ def decay_groups(function: Any) -> Verdict:
         if bad := [n for n in trained if is_one(n) and found[n]]:
             return wrong(f"{sorted(bad)[0]} decays. It is {kind}.", "Look at the names, and at the number of axes.")
     if kept := sorted(n for n in trained if not found[n] and not any(k(n) for k in kinds.values())):
-        return wrong(f"{kept[0]} does not decay. It is a matrix between layers.", "The last part of the name says what it is; `lead_time_embed.weight` is a matrix.")  # fmt: skip
+        return wrong(f"{kept[0]} does not decay. It is a matrix between layers.", "The last part of the name says what it is; `lead_time_embed` is a linear layer.")  # fmt: skip
     return right("Right: matrices decay, and nothing else.")
 
 
@@ -236,8 +238,8 @@ def forecast(function: Any) -> Verdict:
         return a * given + share(a) * said
 
     a = torch.exp(-hours[:, None] / tau)
-    kept = x.clone()
-    answer = attempt(function, net, tau, kept, hours, variables, out)
+    kept, learned = x.clone(), tau.clone().requires_grad_()
+    answer = attempt(function, net, learned, kept, hours, variables, out)
     if not calls:
         return wrong("The network was never asked.", "net(x, lead_hours, variables, out_variables).")
     mistakes = {
@@ -249,6 +251,9 @@ def forecast(function: Any) -> Verdict:
         "The two factors have changed places.": (value((1 - a**2).sqrt()), "For Δt = 0 the forecast is x."),
         "All samples have the lead time of the first one.": (value(a[:1]), "a has the shape (B, V_out)."),
         "All variables have the damping time of the first one.": (value(a[:, :1]), "a has the shape (B, V_out)."),
+        "The exponent is upside down: −τ/Δt.": (value(torch.exp(-tau / hours[:, None])), "After a long time nothing should be left."),
+        "You took τ for its logarithm.": (value(torch.exp(-hours[:, None] / tau.exp())), "τ is in hours."),
+        "Lead times were taken in days, τ in hours.": (value(torch.exp(-hours[:, None] / 24 / tau)), "Both are in hours."),
         "a is halved every τ hours: the base is 2, not e.": (value(2 ** (-hours[:, None] / tau)), "exp(−Δt / τ)."),
         "a is 1 − Δt/τ, which is right only for short lead times.": (value(1 - hours[:, None] / tau), "exp(−Δt / τ)."),
         "Your a is constant over the samples of a variable's row: lead times and variables have changed places.": (value(a.T), "lead_hours[:, None] / tau is (B, V_out)."),
@@ -258,11 +263,17 @@ def forecast(function: Any) -> Verdict:
     if not _near(answer, value(a)):
         if tuple(torch.as_tensor(answer).shape) != (3, 3, 3, 3):
             return wrong(f"Expected the shape (3, 3, 3, 3), got {tuple(torch.as_tensor(answer).shape)}.", "a[:, :, None, None] meets (B, V_out, H, W).")  # fmt: skip
-        return _named(answer, mistakes, "This is not a·x + √(1 − a²)·net with a = exp(−Δt/τ).", "Build a of shape (B, V_out) first.")  # fmt: skip
+        if not torch.as_tensor(answer).isfinite().all():
+            return wrong("1 − a² is negative and its root is none: your a grows with the lead time.", "The sign in exp(−Δt / τ).")  # fmt: skip
+        return _named(answer, mistakes, "This is not a·x + √(1 − a²)·net with a = exp(−Δt/τ).", "Compare a by hand: Δt = 24 and τ = 47 give 0.6.")  # fmt: skip
     if not torch.equal(kept, x):
         return wrong("Your function changes x in place.", "Make new tensors.")
     if not torch.equal(torch.as_tensor(calls[0][0]), x) or not torch.equal(torch.as_tensor(calls[0][1]), hours):
         return wrong("The network was given something else than x and the lead times.", "It sees the anomalies as they are.")  # fmt: skip
+    if getattr(answer, "requires_grad", False):
+        answer.sum().backward()
+    if learned.grad is None or not bool(learned.grad.isfinite().all()) or not bool(learned.grad.all()):
+        return wrong("The numbers are right, but no gradient reaches τ, so that it could not be learned.", "Stay in torch: no float(), .item(), numpy or math between τ and the forecast.")  # fmt: skip
     return right("Right: damped persistence, and a network for what it leaves open.")
 
 
@@ -419,6 +430,19 @@ def accumulated(function: Any) -> Verdict:
     model = _Affine()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     model.slope.grad = torch.tensor(5.0)  # what an earlier step left
+    waiting, most = 0, 0  # samples that went forward and not yet back: their graphs fill the memory
+
+    def forward(_: Any, given: Any, prediction: Tensor) -> None:
+        nonlocal waiting, most
+        waiting += len(given[0]) if prediction.requires_grad else 0
+        most = max(most, waiting)
+
+    def backward(_: Tensor) -> None:
+        nonlocal waiting
+        waiting = 0
+
+    model.register_forward_hook(forward)
+    model.slope.register_hook(backward)
     loss = _number(attempt(function, model, list(parts), optimizer, WEIGHTS))
     answer = [float(p.detach()) for p in model.parameters()]
     share = [n / sum(sizes) for n in sizes]
@@ -436,6 +460,8 @@ def accumulated(function: Any) -> Verdict:
     expected = sum(s * float(_mse(_forecast(_Affine(), b), b.y).detach()) for s, b in zip(share, parts, strict=True))
     if abs(loss - expected) > 1e-5:
         return wrong("The step is right, and the loss that you return is not that of the whole batch.", "Add up share · loss.")  # fmt: skip
+    if most > max(sizes):
+        return wrong(f"The step is right, but {most} samples went forward before the first `backward()`: their graphs fill the memory that the parts were to save.", "Forward and backward for one part, and then the next.")  # fmt: skip
     return right("Right: a large batch in small memory.")
 
 

@@ -182,7 +182,7 @@ class Record:
         cls,
         name: str,
         part: str = "train",
-        grid_shape: tuple[int, int] = (32, 64),
+        grid_shape: tuple[int, int] | None = (32, 64),
         anomalies: bool = True,
         folder: str | os.PathLike[str] | None = None,
     ) -> Record:
@@ -191,11 +191,12 @@ class Record:
         Args:
             name: what `sources.source` takes.
             part: a split of it.
-            grid_shape: (H, W); other grids are regridded conservatively.
+            grid_shape: (H, W); other grids are regridded conservatively. None stays on the source's own.
             anomalies: from the climatology, in units of their deviation (else the full state).
             folder: where prepared records are kept and mapped into memory, for those that do not fit in it; by default they are held.
         """
-        normalizer, grid = Normalizer(statistics(name, grid_shape=grid_shape), anomalies), Grid.regular(*grid_shape)
+        normalizer = Normalizer(statistics(name, grid_shape=grid_shape), anomalies)
+        grid = Grid.regular(*grid_shape) if grid_shape else None
         path = None
         if folder:
             about = (
@@ -208,7 +209,7 @@ class Record:
             key = hashlib.sha256(repr(about).encode()).hexdigest()[:16]
             path = Path(folder) / f"{sources.source(name).name}-{part}-{key}"
         ds = sources.open(name).sel(time=sources.split(name, part))
-        return cls.of(ds, name, path, ready=lambda block: normalizer.apply(on_grid(block, grid)))
+        return cls.of(ds, name, path, ready=lambda block: normalizer.apply(on_grid(block, grid) if grid else block))
 
     @functools.cached_property
     def hours(self) -> np.ndarray:
@@ -220,10 +221,10 @@ class Record:
         """(H, W)."""
         return self.values.shape[2], self.values.shape[3]
 
-    def crop(self, box: str | Region, patch_size: int = 1) -> Record:
-        """The cells of the whole patches that lie in a region: those whose ids `Grid.patch_ids` gives to the model, in their order."""
+    def crop(self, box: str | Region, patch_size: int = 1, cover: bool = False) -> Record:
+        """The cells of the patches that lie in a region: those whose ids `Grid.patch_ids` gives to the model, in their order."""
         columns = self.grid_shape[1] // patch_size
-        ids = Grid(self.lat, self.lon).patch_ids(box, patch_size)
+        ids = Grid(self.lat, self.lon).patch_ids(box, patch_size, cover)
         rows, cols = (
             (np.unique(i)[:, None] * patch_size + np.arange(patch_size)).ravel()
             for i in (ids // columns, ids % columns)
@@ -236,8 +237,48 @@ class Record:
             lon=self.lon[cols],
         )
 
+    def whole_patches(self, patch_size: int) -> Record:
+        """Without the outermost rows and columns that fill no patch, cut evenly from both ends, one more from the northern and eastern.
+
+        Raises:
+            ValueError: when the grid is smaller than a patch.
+        """
+        if min(self.grid_shape) < patch_size:
+            raise ValueError(f"expected a grid of at least {patch_size} x {patch_size} cells, got {self.grid_shape}")
+        rows, cols = (slice((n % patch_size) // 2, n - -(-(n % patch_size) // 2)) for n in self.grid_shape)
+        return replace(
+            self,
+            values=self.values[:, :, rows, cols],
+            static=self.static[:, rows, cols],
+            lat=self.lat[rows],
+            lon=self.lon[cols],
+        )
+
     def __len__(self) -> int:
         return len(self.values)
+
+    def autocorrelation(self, lag_hours: int, pairs: int = 240) -> np.ndarray:
+        """(V,) Σ x(t)·x(t+lag) / Σ x(t)², weighted by cos φ: of anomalies, the factor by which damped persistence multiplies today's.
+
+        Args:
+            lag_hours: the lag.
+            pairs: at most so many pairs of times, spread evenly.
+
+        Raises:
+            ValueError: when no two times are that far apart.
+        """
+        later = np.searchsorted(self.hours, self.hours + lag_hours).clip(max=len(self) - 1)
+        first = np.flatnonzero(self.hours[later] == self.hours + lag_hours)
+        if not len(first):
+            raise ValueError(f"{self.name or 'this record'} holds no pair of times {lag_hours} h apart")
+        first = first[:: -(-len(first) // pairs)]
+        weights = Grid(self.lat, self.lon).weights().astype(np.float32)
+        moved, total = (np.zeros(len(self.variables)) for _ in range(2))
+        for a, b in zip(first, later[first], strict=True):
+            weighted = self.values[a] * weights[:, None]
+            moved += np.einsum("vhw,vhw->v", weighted, self.values[b])
+            total += np.einsum("vhw,vhw->v", weighted, self.values[a])
+        return moved / np.where(total == 0, 1, total)
 
     def check(self, names: Iterable[str]) -> None:
         """Refuse a variable that the record lacks, before a worker does."""
@@ -332,6 +373,7 @@ class ForecastSamples:
         window: tuple[int, int] | None = None,
         region: str | Region | None = None,
         patch_size: int = 1,
+        cover: bool = False,
     ) -> ForecastSamples:
         """Find the pairs.
 
@@ -343,6 +385,7 @@ class ForecastSamples:
             window: (after, until) in hours: the target is the mean over times t with after < t − t0 <= until, as for weeks 3 and 4
                 (`WEEKS_3_4`); all times of the window must be in the record. The lead time that the model is told is the window's middle.
             region: keep of the targets the whole patches of `patch_size` cells in this region; inputs stay global.
+            cover: keep the patches that lie in it partly, too.
 
         Raises:
             ValueError: when no pair is valid.
@@ -365,7 +408,7 @@ class ForecastSamples:
             found = np.searchsorted(record.hours, wanted).clip(max=len(record) - 1)
             valid = np.where(record.hours[found] == wanted, found, -1)
         if region is not None:
-            targets = targets.crop(region, patch_size)
+            targets = targets.crop(region, patch_size, cover)
         initial = np.flatnonzero((valid >= 0).any(axis=1))
         if not len(initial):
             what = f"window {window}" if window else f"lead times {leads}"

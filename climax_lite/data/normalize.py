@@ -88,6 +88,20 @@ class Climatology:
         """
         return _Sums.over(record, harmonics).climatology()
 
+    def part(self, ds: xr.Dataset) -> Climatology:
+        """That of a dataset's variables, on its cells, which may be some of this one's.
+
+        Raises:
+            ValueError: when it has cells that this one has not.
+        """
+        found, grid = self.coefficients[list(ds.data_vars)], Grid.from_dataset(ds)
+        if _cells(found, grid) is None:
+            raise ValueError(
+                f"expected cells of the climatology's {found.sizes['lat']} x {found.sizes['lon']} grid, "
+                f"got {grid.shape[0]} x {grid.shape[1]} others: put the data on its grid first"
+            )
+        return Climatology(on_grid(found, grid))
+
     def at(self, times: xr.DataArray | np.ndarray) -> xr.Dataset:
         """The climatology at the given times: variables (time, lat, lon)."""
         times = np.atleast_1d(np.asarray(times))
@@ -230,16 +244,24 @@ class _Sums:
 
 
 def on_grid(ds: xr.Dataset, grid: Grid) -> xr.Dataset:
-    """A dataset on another grid: conservative means; unchanged where it is on that grid already."""
-    if all(
-        len(ds[c]) == len(degrees) and np.allclose(ds[c], degrees, atol=1e-3)
-        for c, degrees in (("lat", grid.lat), ("lon", grid.lon))
-    ):
-        return ds
+    """A dataset on another grid: its own cells where all of the grid's are among them, conservative means where they are not."""
+    if (places := _cells(ds, grid)) is not None:
+        if all(len(at) == ds.sizes[c] and (np.diff(at) == 1).all() for c, at in places.items()):
+            return ds
+        return ds.isel(places).assign_coords(lat=("lat", grid.lat, ds.lat.attrs), lon=("lon", grid.lon, ds.lon.attrs))
     out = regrid(ds, grid)
     if "lattitude" in out:  # a coordinate as a field: not a mean, but that of the new grid
         out["lattitude"] = out["lattitude"].copy(data=np.repeat(grid.lat[:, None], len(grid.lon), 1).astype("float32"))
     return out
+
+
+def _cells(ds: xr.Dataset, grid: Grid) -> dict[str, np.ndarray] | None:
+    """Where a grid's rows and columns are among a dataset's; None when some are not."""
+    away = np.abs(ds["lat"].values[:, None] - grid.lat)
+    across = np.abs((ds["lon"].values[:, None] - grid.lon + 180) % 360 - 180)
+    if max(away.min(axis=0).max(), across.min(axis=0).max()) > 1e-3:
+        return None
+    return {"lat": away.argmin(axis=0), "lon": across.argmin(axis=0)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -439,6 +461,6 @@ class Normalizer:
         if self.anomalies and climatology is not None and moving:
             missing = [v for v in moving if v not in climatology.coefficients]
             self.scale(missing)
-            at = Climatology(climatology.coefficients[moving]).at(ds["time"].values if times is None else times)
+            at = climatology.part(ds[moving]).at(ds["time"].values if times is None else times)
             centre |= {v: at[v].values for v in moving}
         return centre

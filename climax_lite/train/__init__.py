@@ -9,19 +9,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .callbacks import SavedState, Speed, WholeCheckpoints
+    from .callbacks import SavedState, Speed, StartingLoss, WholeCheckpoints
     from .data import DataModule
+    from .loop import fit, read_log
     from .module import Training, decay_groups, schedule
     from .policies import POLICIES, apply_policy
-    from .run import finetune, fit, new_network, pretrain, read_log
+    from .run import finetune, new_network, pretrain
     from .settings import Finetune, Net, Optimisation, Pretrain, Run
 
 _NAMES = {
-    "callbacks": ("SavedState", "Speed", "WholeCheckpoints"),
+    "callbacks": ("SavedState", "Speed", "StartingLoss", "WholeCheckpoints"),
     "data": ("DataModule",),
     "module": ("Training", "decay_groups", "schedule"),
     "policies": ("POLICIES", "apply_policy"),
-    "run": ("finetune", "fit", "new_network", "pretrain", "read_log"),
+    "loop": ("fit", "read_log"),
+    "run": ("finetune", "new_network", "pretrain"),
     "settings": ("Finetune", "Net", "Optimisation", "Pretrain", "Run"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
@@ -36,6 +38,7 @@ __all__ = [
     "Run",
     "SavedState",
     "Speed",
+    "StartingLoss",
     "Training",
     "WholeCheckpoints",
     "apply_policy",

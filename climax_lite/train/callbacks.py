@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Checkpoint
+import torch
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from ..data import Batch
@@ -106,3 +107,41 @@ class Speed(L.Callback):
     def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Nor is saving."""
         self.mark = None
+
+
+class StartingLoss(L.Callback):
+    """Validates the weights that a run starts from, and logs that at step 0: where little is to be learnt they may be the best of all.
+
+    Attributes:
+        loss: of the validation; infinite without one.
+    """
+
+    def __init__(self) -> None:
+        self.loss = float("inf")
+
+    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
+        """Validate, unless the run goes on from a state."""
+        batches = trainer.datamodule.val_dataloader() if trainer.global_step == 0 else []  # type: ignore[attr-defined]
+        if not batches:
+            return
+        modes = {m: m.training for m in module.modules()}
+        module.eval()
+        module.on_validation_epoch_start()
+        with torch.no_grad(), trainer.precision_plugin.val_step_context():
+            for i, batch in enumerate(batches):
+                module.validation_step(batch.to(module.device), i)
+        for m, training in modes.items():
+            m.training = training
+        self.loss = float(module.validation_loss())
+        for stopper in (c for c in trainer.callbacks if isinstance(c, EarlyStopping)):  # type: ignore[attr-defined]
+            stopper.best_score = torch.tensor(self.loss)
+        for logger in trainer.loggers:
+            logger.log_metrics({"validation_loss": self.loss}, step=0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a run that goes on has to know."""
+        return {"loss": self.loss}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Back again."""
+        self.loss = state["loss"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from ..data import Batch
 from ..forecaster import Forecaster
 from ..metrics import latitude_weights
+from ..predictor import Predictor
 from .settings import Optimisation
 
 
@@ -38,15 +40,15 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 
 
 class Training(L.LightningModule):
-    """A `Forecaster` in training.
+    """A `Forecaster`, or another `Predictor`, in training.
 
     The noise of a step (dropout, stochastic depth) comes from a seed made of the run's seed, the rank and the step's number: a run that
     was killed goes on with the same numbers, and nothing has to be kept for it.
     """
 
-    def __init__(self, forecaster: Forecaster, optimisation: Optimisation, lat: np.ndarray, seed: int = 0) -> None:
+    def __init__(self, predictor: Predictor, optimisation: Optimisation, lat: np.ndarray, seed: int = 0) -> None:
         super().__init__()
-        self.forecaster = forecaster
+        self.predictor = predictor
         self.optimisation = optimisation
         self.seed = seed
         self.sharded = False
@@ -54,15 +56,21 @@ class Training(L.LightningModule):
 
     def errors(self, batch: Batch) -> Tensor:
         """The latitude-weighted squared error of each sample and variable, (B, V_out), in normalised units."""
-        prediction = self.forecaster(batch.x, batch.lead_hours, batch.variables, batch.out_variables)
+        prediction = self.predictor(batch.x, batch.lead_hours, batch.variables, batch.out_variables)
         return ((prediction.float() - batch.y) ** 2 * self.weights).mean(dim=(-2, -1))
+
+    def damping(self, lead_hours: Tensor, out_variables: Sequence[str]) -> Tensor:
+        """What the skip of a forecaster keeps; zero of any other predictor."""
+        if isinstance(self.predictor, Forecaster):
+            return self.predictor.damping(lead_hours, out_variables)
+        return lead_hours.new_zeros(len(lead_hours), len(out_variables))
 
     def shared_step(self, batch: Batch, what: str) -> Tensor:
         """The loss of the paper (latitude-weighted MSE), balanced over lead times in training if wanted."""
         errors = self.errors(batch)
         if what == "train" and self.optimisation.balance:
             with torch.no_grad():
-                open_part = 1 - self.forecaster.damping(batch.lead_hours, batch.out_variables) ** 2
+                open_part = 1 - self.damping(batch.lead_hours, batch.out_variables) ** 2
                 weights = 1 / (open_part + self.optimisation.balance)
             errors = errors * weights / weights.mean()
         return errors.mean()
@@ -89,10 +97,14 @@ class Training(L.LightningModule):
         n = len(batch)
         self.validated += torch.stack([n * self.shared_step(batch, "validation"), self.validated.new_tensor(n)])
 
-    def on_validation_epoch_end(self) -> None:
+    def validation_loss(self) -> Tensor:
         """The mean over the samples of all processes. (Lightning's own divides by a rounded mean number where shares are uneven.)"""
         total, count = self.trainer.strategy.reduce(self.validated, reduce_op="sum")
-        self.log("validation_loss", total / count, prog_bar=True)
+        return total / count
+
+    def on_validation_epoch_end(self) -> None:
+        """Into the log."""
+        self.log("validation_loss", self.validation_loss(), prog_bar=True)
 
     def configure_model(self) -> None:
         """Share the parameters out, block by block, where the strategy is `fsdp`; nothing else makes a mesh of devices."""
@@ -100,9 +112,9 @@ class Training(L.LightningModule):
             from torch.distributed.fsdp import fully_shard
 
             mesh = self.device_mesh["data_parallel"]
-            for block in self.forecaster.net.blocks:
+            for block in self.predictor.net.blocks:
                 fully_shard(block, mesh=mesh)
-            fully_shard(self.forecaster, mesh=mesh)
+            fully_shard(self.predictor, mesh=mesh)
             self.sharded = True
 
     def configure_optimizers(self) -> Any:

@@ -1,38 +1,29 @@
-"""A run from its settings to a finished forecaster, and on from where it was stopped."""
+"""Runs from their settings: pretraining on many worlds, fine-tuning on one."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import logging
 import os
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..checkpoints import load
 from ..data import ForecastSamples, Record, sources, statistics
 from ..forecaster import Forecaster
 from ..grid import Grid
 from ..model import ClimaX, ClimaXConfig
-from ..model.adapt import with_config, with_variables
-from .callbacks import SavedState, Speed, WholeCheckpoints
+from ..model.adapt import at_places, with_config, with_variables
+from ..model.convolutional import ConvolutionalConfig, ResNet, UNet
 from .data import DataModule
-from .module import Training
+from .loop import fit
 from .policies import apply_policy
-from .settings import Finetune, Net, Optimisation, Pretrain, Run
-
-RESULT = "forecaster.safetensors"
-STATE = "state.ckpt"
+from .settings import Finetune, Net, Pretrain
 
 
 def pretrain(settings: Pretrain) -> Forecaster:
@@ -67,6 +58,7 @@ def pretrain(settings: Pretrain) -> Forecaster:
     }
     L.seed_everything(settings.run.seed, verbose=False)
     forecaster = Forecaster(new_network(net, variables), net.anomalies, net.skip, about=about)
+    forecaster.fit_damping(s.record for s in train.values())
     data = DataModule(
         train, validation, settings.run.batch_size, settings.temperature, settings.run.seed, settings.run.workers
     )
@@ -83,182 +75,106 @@ def finetune(settings: Finetune) -> Forecaster:
     _claim(settings)
     torch.manual_seed(settings.run.seed)
     start = load(settings.checkpoint) if settings.checkpoint else None
-    anomalies = start.anomalies if start else settings.net.anomalies
-    shape = start.config.grid_shape if start else settings.net.grid_shape
-    record = Record.prepared(settings.source, "train", shape, anomalies, settings.run.records)
-    out = settings.out_variables or record.variables
-    train = ForecastSamples.of(record, settings.leads, out).subset(settings.fraction)
-    validation = None
-    if settings.validation:
-        held_out = Record.prepared(settings.source, settings.validation, shape, anomalies, settings.run.records)
-        validation = ForecastSamples.of(held_out, settings.leads, out).at_most(settings.validation_samples)
-    if start:
-        net = with_variables(start.net, train.variables)
-        log_tau = start.log_tau
-    else:
-        net, log_tau = new_network(settings.net, train.variables), None
-    net = with_config(net, dropout=settings.dropout, drop_path=settings.drop_path)
-    skip = start.log_tau is not None if start else settings.net.skip
+    net = settings.net
+    anomalies, skip, shape, patch = (
+        (start.anomalies, start.log_tau is not None, start.config.grid_shape, start.config.patch_size)
+        if start
+        else (net.anomalies, net.skip, net.grid_shape, net.patch_size)
+    )
+
+    def samples(part: str) -> ForecastSamples:
+        own = None if settings.own_grid else shape
+        record = Record.prepared(settings.source, part, own, anomalies, settings.run.records)
+        record = record.whole_patches(patch) if settings.own_grid else record
+        record = record.crop(settings.region, patch, cover=True) if settings.crop else record
+        out = settings.out_variables or record.variables
+        region = None if settings.crop else settings.region or None
+        return ForecastSamples.of(record, settings.leads, out, None, settings.window, region, patch, cover=True)
+
+    everything = samples("train")
+    train = everything.subset(settings.fraction)
+    validation = samples(settings.validation).at_most(settings.validation_samples) if settings.validation else None
+    grid = Grid(train.record.lat, train.record.lon)
     about = {
         "task": "fine-tuning",
         "started_from": {"checkpoint": settings.checkpoint, **({"about": start.about} if start else {})},
         "sources": {settings.source: sources.version(settings.source)[:16]},
         "settings": dataclasses.asdict(settings),
     }
-    forecaster = Forecaster(net, anomalies, skip, statistics(settings.source, grid_shape=shape), about)
-    if log_tau is not None and forecaster.log_tau is not None:
-        with torch.no_grad():
-            forecaster.log_tau[: len(log_tau)] = log_tau
+    forecaster = Forecaster(
+        _starting_network(start, settings, train, grid),
+        anomalies,
+        skip,
+        statistics(settings.source, grid_shape=None if settings.own_grid else shape),
+        about,
+        grid=grid,
+        region=None if settings.crop else settings.region or None,
+        window=settings.window,
+    )
+    _starting_damping(forecaster, start, train)
     apply_policy(forecaster, settings.policy)
     data = DataModule(
         {settings.source: train}, validation, settings.run.batch_size, 1.0, settings.run.seed, settings.run.workers
     )
     patience = settings.patience if validation is not None else 0
     return fit(
-        forecaster, data, settings.optimisation, settings.run, Grid.regular(*shape), validation is not None, patience
+        forecaster, data, settings.optimisation, settings.run, forecaster.out_grid, validation is not None, patience
     )
 
 
-def new_network(net: Net, variables: Sequence[str]) -> ClimaX:
-    """A network of the given size, with weights as the official model initialises them."""
-    size = {k: v for k, v in dataclasses.asdict(net).items() if k not in ("anomalies", "skip")}
+def _starting_network(start: Forecaster | None, settings: Finetune, train: ForecastSamples, grid: Grid) -> Any:
+    """That of the checkpoint, with further variables and on other places if need be; or a new one."""
+    if start is None:
+        size = dataclasses.replace(settings.net, grid_shape=grid.shape)
+        size = dataclasses.replace(size, dropout=settings.dropout, drop_path=settings.drop_path)
+        return new_network(size, train.variables, train.out_variables)
+    net = start.net
+    if type(net) is not ClimaX:
+        raise ValueError(f"expected a checkpoint of ClimaX, got one of {type(net).__name__}: train that from scratch")
+    net = with_variables(net, train.variables)
+    if grid.shape != start.grid.shape or not np.allclose([*grid.lat, *grid.lon], [*start.grid.lat, *start.grid.lon]):
+        net = at_places(net, grid.shape, *_places(grid, start.grid, net.config.patch_size))
+    return with_config(net, dropout=settings.dropout, drop_path=settings.drop_path)
+
+
+def _places(grid: Grid, of: Grid, patch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the middles of a grid's patches lie, counted in rows and columns of patches of another one, of the whole globe."""
+    (lat, lon), (old_lat, old_lon) = (
+        [degrees.reshape(-1, patch_size).mean(axis=1) for degrees in (g.lat, g.lon)] for g in (grid, of)
+    )
+    rows = np.interp(lat, old_lat, np.arange(len(old_lat)))
+    columns = ((lon - old_lon[0]) % 360) / (360 / len(old_lon))
+    return torch.from_numpy(rows).float(), torch.from_numpy(columns).float()
+
+
+def _starting_damping(forecaster: Forecaster, start: Forecaster | None, train: ForecastSamples) -> None:
+    """Damping times of the checkpoint; of variables that it does not know, those of the record."""
+    if forecaster.log_tau is None:
+        return
+    known = start.config.variables if start else ()
+    forecaster.fit_damping([train.record], [v for v in forecaster.config.variables if v not in known])
+    if start and start.log_tau is not None:
+        with torch.no_grad():
+            forecaster.log_tau[: len(known)] = start.log_tau
+
+
+def new_network(net: Net, variables: Sequence[str], out_variables: Sequence[str] = ()) -> Any:
+    """A network of the given size, with weights as the official model initialises them, or a convolutional one as torch does."""
+    if net.architecture != "climax":
+        kind = {"resnet": ResNet, "unet": UNet}[net.architecture]
+        return kind(
+            ConvolutionalConfig(
+                tuple(variables),
+                tuple(out_variables),
+                net.grid_shape,
+                width=net.embed_dim,
+                depth=net.depth,
+                dropout=net.dropout,
+                patch_size=net.patch_size,
+            )
+        )
+    size = {k: v for k, v in dataclasses.asdict(net).items() if k not in ("anomalies", "skip", "architecture")}
     return ClimaX(ClimaXConfig(variables=tuple(variables), **size))
-
-
-def fit(
-    forecaster: Forecaster,
-    data: L.LightningDataModule,
-    optimisation: Optimisation,
-    run: Run,
-    grid: Grid,
-    keep_best: bool = False,
-    patience: int = 0,
-    callbacks: Sequence[L.Callback] = (),
-    module: Callable[..., Training] = Training,
-) -> Forecaster:
-    """Train, from the state in `run.out` if there is one, and write the finished forecaster there.
-
-    Several processes: where torchrun or SLURM's srun starts them, each finds its place in the environment, and `run.devices` and
-    `run.nodes` say how many there are; started by hand, Lightning starts the others of this machine.
-
-    Args:
-        forecaster: what to train; it is changed in place.
-        data: gives batches (`DataModule`).
-        optimisation, run: how.
-        grid: of the targets, for the weights of the loss.
-        keep_best: the result is the weights of the best validation, not the last.
-        patience: validations without a better loss before it stops; zero never stops.
-        callbacks: further ones.
-        module: the LightningModule to wrap the forecaster in.
-    """
-    out = Path(run.out)
-    if (out / RESULT).exists():
-        return Forecaster.load(out / RESULT)
-    if optimisation.ema_decay and run.strategy == "fsdp":
-        raise ValueError("an average of the weights needs them whole on every device: use strategy ddp, or ema_decay 0")
-    out.mkdir(parents=True, exist_ok=True)
-    for left in (*out.glob("*.ckpt.*.part"), *out.glob(f"{RESULT}.*.part")):  # by a kill while it was written
-        left.unlink(missing_ok=True)
-    training = module(forecaster.train(), optimisation, grid.lat, run.seed)
-    if run.compile:
-        forecaster.net.compile()
-    log_every = min(50, max(2, optimisation.steps // 20), optimisation.steps)
-    validate_every = min(run.validate_every, optimisation.steps)
-    watchers: list[L.Callback] = [
-        Speed(log_every),
-        SavedState(out / STATE, run.save_every, (log_every, validate_every)),
-        *callbacks,
-    ]
-    best = None
-    if keep_best and validate_every:
-        best = ModelCheckpoint(
-            out,
-            "best",
-            "validation_loss",
-            # Of a checkpoint of weights only, Lightning does not ask the callback that has the averaged ones.
-            save_weights_only=not optimisation.ema_decay,
-            enable_version_counter=False,
-        )
-        watchers.append(best)
-    if patience and validate_every:
-        watchers.append(EarlyStopping("validation_loss", patience=patience))
-    if optimisation.ema_decay:
-        watchers.append(EMAWeightAveraging(decay=optimisation.ema_decay))
-    if run.progress:
-        watchers.append(TQDMProgressBar(refresh_rate=10))
-    # Line by line: lines that a killed run had yet to write would be missing, as it goes on behind them.
-    loggers: list[Any] = [CSVLogger(out, name="logs", flush_logs_every_n_steps=1)]
-    if run.tensorboard:
-        loggers.append(TensorBoardLogger(out, name="tensorboard"))
-    _quiet()
-    trainer = L.Trainer(
-        max_steps=optimisation.steps,
-        max_epochs=-1,
-        precision=run.precision,  # type: ignore[arg-type]
-        accelerator=run.accelerator,
-        devices=run.devices,
-        num_nodes=run.nodes,
-        strategy=strategy(run),
-        gradient_clip_val=optimisation.clip_norm or None,
-        val_check_interval=validate_every or None,
-        check_val_every_n_epoch=None if validate_every else 1,
-        limit_val_batches=1.0 if validate_every else 0,
-        num_sanity_val_steps=0,
-        log_every_n_steps=log_every,
-        callbacks=watchers,
-        logger=loggers,
-        plugins=[WholeCheckpoints()],
-        use_distributed_sampler=False,
-        enable_progress_bar=run.progress,
-        enable_model_summary=False,
-        benchmark=True,
-    )
-    resume = str(out / STATE) if (out / STATE).exists() else None
-    with _attention(run):
-        trainer.fit(training, datamodule=data, ckpt_path=resume, weights_only=False)
-    weights = trainer.strategy.lightning_module_state_dict()  # all processes take part; with fsdp the first gets them
-    if best is not None and best.best_model_score is not None:
-        weights = torch.load(best.best_model_path, map_location="cpu", weights_only=False)["state_dict"]
-        forecaster.about["best_validation_loss"] = float(best.best_model_score)
-    forecaster.about["steps"] = trainer.global_step
-    if training.sharded:
-        f = forecaster
-        forecaster = Forecaster(ClimaX(f.config), f.anomalies, f.log_tau is not None, f.statistics, f.about)
-    if trainer.is_global_zero:
-        prefix = "forecaster."
-        forecaster.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
-        forecaster.save(out / RESULT)
-    trainer.strategy.barrier()
-    return forecaster.eval() if trainer.is_global_zero else Forecaster.load(out / RESULT)
-
-
-def _on_cpu(run: Run) -> bool:
-    return run.accelerator == "cpu" or (run.accelerator == "auto" and not torch.cuda.is_available())
-
-
-def _attention(run: Run) -> contextlib.AbstractContextManager:
-    """On a CPU the plain form of attention: a step of the tiny model takes a sixth less time than with torch's fused kernel."""
-    return sdpa_kernel(SDPBackend.MATH) if _on_cpu(run) else contextlib.nullcontext()
-
-
-def strategy(run: Run) -> Any:
-    """Lightning's strategy for `run.strategy`.
-
-    `fsdp` is torch's `fully_shard`, which `Training.configure_model` applies; its saved state is one file with whole tensors.
-    """
-    from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
-
-    backend = "gloo" if _on_cpu(run) else None
-    if run.strategy == "ddp":
-        return DDPStrategy(process_group_backend=backend)
-    if run.strategy == "fsdp":
-        return ModelParallelStrategy(
-            data_parallel_size=run.devices * run.nodes,
-            tensor_parallel_size=1,
-            save_distributed_checkpoint=False,
-            process_group_backend=backend,
-        )
-    return "auto"
 
 
 def _union(each: Sequence[Sequence[str]], also: Sequence[str]) -> tuple[str, ...]:
@@ -304,34 +220,3 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, str]:
     if isinstance(tree, dict):
         return {k: v for key, value in tree.items() for k, v in _flat(value, f"{prefix}{key}.").items()}
     return {prefix.rstrip("."): json.dumps(tree)}
-
-
-def _quiet() -> None:
-    """Lightning's advice on workers, folders and sharding, which this project follows or knowingly does not."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    for text in (
-        ".*does not have many workers.*",
-        ".*exists and is not empty.*",
-        ".*You're resuming from a checkpoint.*",
-        ".*model that overrides the configure_model.*",
-        ".*Total length of `list` across ranks is zero.*",
-    ):
-        warnings.filterwarnings("ignore", text)
-
-
-def read_log(out: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The log of a run, stopped and continued or not: column → values by step, the last word on a step where two runs logged it.
-
-    Empty fields are NaN. `step` is the first column.
-    """
-    import csv
-
-    rows: dict[int, dict[str, str]] = {}
-    for file in sorted(Path(out).glob("logs/version_*/metrics.csv"), key=lambda p: int(p.parent.name.split("_")[1])):
-        with open(file, newline="") as lines:
-            for row in csv.DictReader(lines):
-                rows.setdefault(int(row["step"]), {}).update({k: v for k, v in row.items() if v})
-    if not rows:
-        raise ValueError(f"{out} holds no log: expected {out}/logs/version_0/metrics.csv")
-    names = dict.fromkeys(["step", *(k for row in rows.values() for k in row)])
-    return {k: np.array([float(rows[s].get(k, "nan")) for s in sorted(rows)]) for k in names}

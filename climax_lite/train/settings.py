@@ -9,31 +9,37 @@ from ..data import LEADS
 
 @dataclass(frozen=True)
 class Net:
-    """The size of a new network (`ClimaXConfig`).
+    """The size of a new network (`ClimaXConfig`, `ConvolutionalConfig`).
 
     Args:
         grid_shape: rows and columns of the grid that every source is put on.
         patch_size: cells along the side of a patch.
-        embed_dim: D, numbers in a token.
-        depth: transformer blocks.
+        embed_dim: D, numbers in a token; in a convolutional network, channels of the first level.
+        depth: transformer blocks; blocks of a ResNet; levels of a U-Net.
         num_heads: attention heads; D must be divisible by them.
         dropout: on embeddings, projections and MLPs.
         drop_path: stochastic depth of the last block.
         checkpointing: recompute activations in the backward pass: slower, and far less memory.
         anomalies: learn departures from the climatology (else full states, as the paper).
         skip: add damped persistence to the network's output; needs anomalies.
+        architecture: climax, or a baseline that is trained from scratch: resnet or unet.
     """
 
     grid_shape: tuple[int, int] = (32, 64)
     patch_size: int = 4
     embed_dim: int = 192
     depth: int = 6
-    num_heads: int = 6
+    num_heads: int = 4
     dropout: float = 0.0
     drop_path: float = 0.1
     checkpointing: bool = False
     anomalies: bool = True
     skip: bool = True
+    architecture: str = "climax"
+
+    def __post_init__(self) -> None:
+        if self.architecture not in ("climax", "resnet", "unet"):
+            raise ValueError(f"expected architecture climax, resnet or unet, got {self.architecture!r}")
 
 
 @dataclass(frozen=True)
@@ -157,6 +163,10 @@ class Finetune:
         checkpoint: a name or path that `climax_lite.load` takes; empty for a new network of the size `net`, the control from scratch.
         source: name of the world.
         leads: lead times in hours.
+        window: after and until, in hours: forecast the mean over that time in place of states at the lead times.
+        region: name of a box (`climax_lite.grid.REGIONS`) to forecast, with the patches that cover it; empty for the globe.
+        crop: see no more than the region; else every patch of the globe is there to be chosen from, and those of the region are.
+        own_grid: stay on the source's own grid, cut to whole patches, instead of regridding it; it may be a part of the globe.
         out_variables: what the loss is taken over; empty for all that change in time.
         policy: full, frozen (attention and MLPs fixed; norms, embeddings, aggregation and head free) or head (that alone).
         fraction: the part of the training times that is used, spread evenly over them.
@@ -170,6 +180,10 @@ class Finetune:
     checkpoint: str = "tiny"
     source: str = "reference"
     leads: tuple[int, ...] = LEADS
+    window: tuple[int, int] | None = None
+    region: str = ""
+    crop: bool = False
+    own_grid: bool = False
     out_variables: tuple[str, ...] = ()
     policy: str = "full"
     fraction: float = 1.0
@@ -183,3 +197,7 @@ class Finetune:
         default_factory=lambda: Optimisation(steps=300, learning_rate=2e-4, warmup_steps=30)
     )
     run: Run = field(default_factory=lambda: Run(out="runs/finetune", validate_every=50, save_every=100))
+
+    def __post_init__(self) -> None:
+        if self.crop and not self.region:
+            raise ValueError("crop leaves what lies beyond the region away: expected the name of a region, got none")

@@ -35,7 +35,8 @@ def apportion(shares, total, least=1, left="remainders", divide=True):
     while quota.sum() < total:
         quota[np.argmax(exact - quota)] += 1
     while quota.sum() > total and left != "not taken":
-        quota[np.argmax(np.where(quota > 1, quota - exact, -np.inf))] -= 1
+        above = quota if left == "from the largest" else quota - exact
+        quota[np.argmax(np.where(quota > 1, above, -np.inf))] -= 1
     return quota
 
 
@@ -109,6 +110,8 @@ def extend(vocabulary, names, mistake=None):
         longer = tuple(n for n in names if n not in vocabulary)
         return longer, [0] * len(names)
     ids = [longer.index(n) for n in names]
+    if mistake == "list":
+        return list(longer), ids
     return longer, sorted(ids) if mistake == "order" else ids
 
 
@@ -157,6 +160,9 @@ def wrong(checked, solution, sentence, **switches):
         wrong(check.apportion, apportion, "in their order", left="in order"),
         wrong(check.apportion, apportion, "got no batch at all", least=0),
         wrong(check.apportion, apportion, "small source", left="not taken"),
+        wrong(
+            check.apportion, apportion, "you get [1, 1, 1, 4, 3] in place of [1, 1, 1, 5, 2]", left="from the largest"
+        ),
         wrong(check.schedule, schedule, "one after the other", shuffled=False),
         wrong(check.schedule, schedule, "streams anew", fresh=True),
         wrong(check.schedule, schedule, "same order", key=False),
@@ -182,6 +188,7 @@ def wrong(checked, solution, sentence, **switches):
         wrong(check.extend, extend, "twice", mistake="twice"),
         wrong(check.extend, extend, "union", mistake="new only"),
         wrong(check.extend, extend, "order of the names", mistake="order"),
+        wrong(check.extend, extend, "as a tuple, got list", mistake="list"),
         wrong(check.power_law, power_law, "sign", mistake="sign"),
         wrong(check.power_law, power_law, "slope of the loss itself", mistake="linear"),
         wrong(check.power_law, power_law, "two of them were used up", mistake="N"),

@@ -42,6 +42,14 @@ def step_with(**change):
     return lambda *a: step(*a, **change)
 
 
+def step_before_backward(model, b, optimizer, weights):
+    optimizer.zero_grad()
+    loss = mse(model(b.x, b.lead_hours, b.variables, b.out_variables), b, weights)
+    optimizer.step()
+    loss.backward()
+    return loss.item()
+
+
 def loss_afterwards(model, b, optimizer, weights):
     step(model, b, optimizer, weights)
     return mse(model(b.x, b.lead_hours, b.variables, b.out_variables), b, weights).item()
@@ -72,6 +80,36 @@ def accumulated(
     if not each:
         optimizer.step()
     return whole
+
+
+def one_graph(model, parts, optimizer, weights):
+    optimizer.zero_grad()
+    samples = [
+        (weights * (model(b.x, b.lead_hours, b.variables, b.out_variables) - b.y) ** 2).mean((1, 2, 3)) for b in parts
+    ]
+    loss = torch.cat(samples).mean()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def all_forward_first(model, parts, optimizer, weights):
+    optimizer.zero_grad()
+    losses = [mse(model(b.x, b.lead_hours, b.variables, b.out_variables), b, weights) for b in parts]
+    losses = [loss * len(b) / sum(map(len, parts)) for loss, b in zip(losses, parts, strict=True)]
+    for loss in losses:
+        loss.backward()
+    optimizer.step()
+    return sum(loss.item() for loss in losses)
+
+
+def one_large_batch(model, parts, optimizer, weights):
+    x, y, hours = (torch.cat([getattr(b, name) for b in parts]) for name in ("x", "y", "lead_hours"))
+    optimizer.zero_grad()
+    loss = (weights * (model(x, hours, parts[0].variables, parts[0].out_variables) - y) ** 2).mean()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
 
 
 def accumulated_with(**change):
@@ -129,6 +167,16 @@ def forecast(
     damping = damping if damping.ndim == 4 else damping[:, :, None, None]
     given = x[:, [variables.index(v) for v in out_variables]] if pick else x[:, : len(out_variables)]
     return damping * given + share(damping) * net(x, lead_hours, variables, out_variables)
+
+
+def forecast_in_floats(net, tau, x, lead_hours, variables, out_variables):
+    said = net(x, lead_hours, variables, out_variables)
+    out = torch.empty_like(said)
+    for b, hours in enumerate(lead_hours.tolist()):
+        for i, v in enumerate(out_variables):
+            a = math.exp(-hours / tau.tolist()[i])
+            out[b, i] = a * x[b, variables.index(v)] + math.sqrt(1 - a**2) * said[b, i]
+    return out
 
 
 def forecast_with(**change):
@@ -205,6 +253,8 @@ WRONG = [
     ("step", step_with(zero="between"), "no gradient when the optimiser steps"),
     ("step", step_with(backward=False), "no gradient when the optimiser steps"),
     ("step", step_with(moves=False), "though they have gradients"),
+    ("step", step_before_backward, "though they have gradients"),
+    ("step", step_with(loss=lambda p, b, w: (w / w.sum() * (p - b.y) ** 2).mean()), "divided by their sum"),
     ("step", step_with(loss=lambda p, b, w: ((p - b.y) ** 2).mean()), "All rows count alike"),
     ("step", step_with(loss=lambda p, b, w: w.mean() * ((p - b.y) ** 2).mean()), "All rows count alike"),
     ("step", step_with(loss=lambda p, b, w: (w[:, 0] * (p - b.y).mean(-1) ** 2).mean()), "averaged before they were squared"),
@@ -237,7 +287,7 @@ WRONG = [
     ("decay_groups", groups(lambda n, p: not right_ones(n, p)), "decay would pull"),
     ("decay_groups", groups(right_ones, said=False), "AdamW would take 0.01"),
     ("decay_groups", groups(right_ones, second=0.1), "Expected decays of 0.3 and 0.0"),
-    ("decay_groups", lambda m, d: groups(right_ones)(m, d)[:1], "are in no group"),
+    ("decay_groups", lambda m, d: groups(right_ones)(m, d)[:1], "In no group"),
     ("decay_groups", lambda m, d: groups(right_ones)(m, d) * 2, "in two groups"),
     ("decay_groups", lambda m, d: [{"params": [n for n, _ in m.named_parameters()], "weight_decay": d}], "no parameter of the model"),
     ("decay_groups", lambda m, d: list(m.parameters()), "Expected a list of dictionaries"),
@@ -251,6 +301,12 @@ WRONG = [
     ("forecast", forecast_with(a=lambda h, tau: torch.exp(-h[:, None] / tau).T), "have changed places"),
     ("forecast", forecast_with(a=lambda h, tau: torch.exp(-h[:, None] / tau)[None, None]), "multiplies the wrong axes"),
     ("forecast", forecast_with(a=lambda h, tau: 2 ** (-h[:, None] / tau)), "the base is 2"),
+    ("forecast", forecast_with(a=lambda h, tau: torch.exp(h[:, None] / tau)), "your a grows with the lead time"),
+    ("forecast", forecast_with(a=lambda h, tau: torch.exp(-tau / h[:, None])), "upside down"),
+    ("forecast", forecast_with(a=lambda h, tau: torch.exp(-h[:, None] / tau.exp())), "for its logarithm"),
+    ("forecast", forecast_with(a=lambda h, tau: torch.exp(-h[:, None] / 24 / tau)), "in days"),
+    ("forecast", forecast_in_floats, "no gradient reaches τ"),
+    ("forecast", lambda net, tau, *rest: forecast(net, tau.detach(), *rest), "no gradient reaches τ"),
     ("forecast", forecast_with(a=lambda h, tau: (1 - torch.exp(-2 * h[:, None] / tau)).sqrt()), "two factors have changed places"),
     ("forecast", lambda net, tau, x, h, v, o: x[:, [v.index(n) for n in o]] + (1 - torch.exp(-2 * h[:, None] / tau)).sqrt()[:, :, None, None] * net(x, h, v, o), "is not damped"),
     ("forecast", lambda net, tau, x, h, v, o: x[:, :3], "never asked"),
@@ -275,6 +331,9 @@ WRONG = [
     ("accumulated", accumulated_with(zero="each"), "Only the last part counts"),
     ("accumulated", accumulated_with(zero=None), "an earlier step left"),
     ("accumulated", accumulated_with(total=False), "not that of the whole batch"),
+    ("accumulated", one_graph, "6 samples went forward before the first"),
+    ("accumulated", all_forward_first, "6 samples went forward before the first"),
+    ("accumulated", one_large_batch, "6 samples went forward before the first"),
 ]  # fmt: skip
 
 
@@ -347,8 +406,8 @@ def test_the_package_s_forecaster_passes():
         known = (*out_variables, *(v for v in variables if v not in out_variables))
         forecaster = Forecaster(ClimaX(ClimaXConfig(known, (4, 4), 2, 8, 1, 2)))
         forecaster.net.forward = lambda x, h, v, o, ids: net(x, h, v, o)
-        with torch.no_grad():
-            forecaster.log_tau[:3] = tau.log()
+        del forecaster.log_tau
+        forecaster.log_tau = torch.cat([tau.log(), torch.zeros(1)])  # not a parameter here: τ comes from outside
         return forecaster(x, lead_hours, variables, out_variables)
 
     assert check.forecast(of_the_package).ok

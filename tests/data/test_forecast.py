@@ -1,6 +1,7 @@
 """Pairs of an initial state and a later one: which are valid, that the right states are drawn, windows, crops, files."""
 
 import collections
+import dataclasses
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import xarray as xr
 
 from climax_lite.data import LEADS, WEEKS_3_4, ForecastSamples, Record, Statistics, forecast
 from climax_lite.data.normalize import on_grid
-from climax_lite.grid import Grid
+from climax_lite.grid import Grid, Region
 from climax_lite.variables import variable
 
 GRID = Grid.regular(4, 8)
@@ -160,6 +161,43 @@ def test_targets_of_a_region_are_the_cells_of_its_patches():
     assert tuple(batch.x.shape[2:]) == (4, 8)
     part = record.crop("Global", patch_size=2)
     np.testing.assert_array_equal(part.values, record.values)
+
+
+def test_patches_that_cover_a_region():
+    """A box over two columns of cells in the middle of two patches of 2 x 2: none lies wholly in it, two cover it."""
+    box = Region(-60, -20, 40, 100)  # columns at 45 and 90, in the patches 0-45 and 90-135; the row at -22.5
+    with pytest.raises(ValueError, match="no whole patch"):
+        GRID.patch_ids(box, 2)
+    assert GRID.patch_ids(box, 2, cover=True).tolist() == [0, 1]
+    part = Record.of(toy()).crop(box, 2, cover=True)
+    assert part.grid_shape == (2, 4)
+    np.testing.assert_array_equal(part.values, Record.of(toy()).values[:, :, :2, :4])
+
+
+def test_a_grid_is_cut_to_whole_patches():
+    record = Record.of(toy())
+    part = record.whole_patches(3)  # 4 x 8 cells: a row from the north; a column from both ends
+    np.testing.assert_array_equal(part.values, record.values[:, :, :3, 1:7])
+    np.testing.assert_array_equal(part.static, record.static[:, :3, 1:7])
+    np.testing.assert_array_equal(part.lat, record.lat[:3])
+    np.testing.assert_array_equal(part.lon, record.lon[1:7])
+    assert record.whole_patches(2).grid_shape == (4, 8)
+    with pytest.raises(ValueError, match=r"a grid of at least 5 x 5 cells, got \(4, 8\)"):
+        record.whole_patches(5)
+
+
+def test_the_autocorrelation_of_an_autoregressive_process():
+    """Coefficients 0.9 and 0.5 a step: powers of them at every lag, to what 4,000 x 32 numbers tell."""
+    rng, a = np.random.default_rng(0), np.array([0.9, 0.5, 0.0])[:, None, None]
+    values = rng.standard_normal((4000, 3, 4, 8))
+    for t in range(1, len(values)):
+        values[t] = a * values[t - 1] + np.sqrt(1 - a**2) * values[t]
+    record = dataclasses.replace(Record.of(toy(4000, static=False)), values=values.astype("float32"))
+    np.testing.assert_allclose(record.autocorrelation(6, 4000), [0.9, 0.5, 0], atol=0.01)
+    np.testing.assert_allclose(record.autocorrelation(18, 4000), [0.729, 0.125, 0], atol=0.02)
+    np.testing.assert_allclose(record.autocorrelation(0), [1, 1, 1], rtol=1e-5)
+    with pytest.raises(ValueError, match="no pair of times 7 h apart"):
+        record.autocorrelation(7)
 
 
 class TestFiles:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from climax_lite.model import ClimaX, ClimaXConfig
-from climax_lite.model.adapt import on_grid_shape, with_config, with_variables
+from climax_lite.model.adapt import at_places, for_projection, on_grid_shape, with_config, with_variables
 from climax_lite.model.embed import interpolate_positions, sincos_1d
 
 OLD = ("2m_temperature", "geopotential_500")
@@ -81,6 +81,27 @@ def test_positions_that_are_a_constant_stay_it():
     torch.testing.assert_close(on_grid_shape(net, (16, 32)).pos_embed, torch.full((1, 32, 16), 0.25))
 
 
+def test_places_of_a_part_of_the_globe():
+    """Of 2 x 4 patches: a whole number takes an embedding, a half the mean of two, and columns go round."""
+    net = network()
+    part = at_places(net, (8, 12), torch.tensor([0.0, 0.5]), torch.tensor([2.0, 3.5, 5.0]))
+    table = net.pos_embed[0].unflatten(0, (2, 4))
+    north = (table[0] + table[1]) / 2
+    expected = torch.stack([r[c] for r in (table[0], north) for c in (2, 3, 1)])
+    expected[1], expected[4] = (table[0, 3] + table[0, 0]) / 2, (north[3] + north[0]) / 2
+    torch.testing.assert_close(part.pos_embed[0], expected)
+    assert part.config.grid_shape == (8, 12)
+    assert all(torch.equal(v, net.state_dict()[k]) for k, v in part.state_dict().items() if k != "pos_embed")
+
+
+def test_what_a_region_keeps_is_what_a_crop_sees():
+    """The paper drops the tokens beyond the region before attention, so they cannot matter."""
+    net, x = network(), fields(OLD)
+    crop = at_places(net, (4, 8), torch.tensor([1.0]), torch.tensor([1.0, 2.0]))
+    kept = net(x, LEAD, OLD, OLD, patch_ids=[5, 6])
+    torch.testing.assert_close(crop(x[..., 4:, 4:12], LEAD, OLD, OLD), kept)
+
+
 def test_a_grid_that_the_patches_do_not_divide():
     with pytest.raises(ValueError, match="divisible by the patch size 4"):
         on_grid_shape(network(), (10, 16))
@@ -106,3 +127,25 @@ def test_a_projection_network_is_refused():
         with_variables(net, NEW)
     with pytest.raises(ValueError, match="grid of a pooled head is fixed"):
         on_grid_shape(net, (16, 16))
+
+
+def test_projection_keeps_what_is_about_flow_and_renews_what_is_about_weather():
+    net = network()
+    other = for_projection(net, ("CO2", "dimming", "CH4"), ("2m_temperature",), time_history=3)
+    assert (other.config.variables, other.config.out_variables) == (("CO2", "dimming", "CH4"), ("2m_temperature",))
+    old, new = net.state_dict(), other.state_dict()
+    kept = {n for n in new if n in old and old[n].shape == new[n].shape and torch.equal(old[n], new[n])}
+    parts = ("blocks.", "norm.", "aggregation.", "lead_time_embed.", "pos_embed")
+    assert kept == {n for n in old if n.startswith(parts)}
+    assert {n.split(".")[0] for n in set(new) - kept} == {"tokenizer", "time_pos_embed", "head"}
+    assert torch.equal(other.tokenizer.embedding, sincos_1d(range(3), 16))
+    assert other(torch.randn(2, 3, 3, 8, 16), LEAD, ("CO2", "dimming", "CH4"), ("2m_temperature",)).shape == (
+        2,
+        1,
+        8,
+        16,
+    )
+    before = net.state_dict()["blocks.0.attn.qkv.weight"].clone()
+    with torch.no_grad():
+        other.blocks[0].attn.qkv.weight.zero_()
+    assert torch.equal(net.state_dict()["blocks.0.attn.qkv.weight"], before)  # a copy, not shared

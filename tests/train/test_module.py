@@ -154,7 +154,7 @@ def test_diverged_weights_are_told_from_bad_data(tmp_path):
     def spoil(trainer, module):
         if trainer.global_step == 2:
             with torch.no_grad():
-                module.forecaster.net.norm.weight.fill_(torch.inf)
+                module.predictor.net.norm.weight.fill_(torch.inf)
 
     import lightning as L
 

@@ -13,7 +13,7 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 
 from climax_lite.forecaster import Forecaster
 from climax_lite.train import Run, read_log
-from climax_lite.train.run import strategy
+from climax_lite.train.loop import strategy
 
 from .parallel import CALM, OPTIMISATION
 from .worlds import FAST, RUN, train, weights

@@ -7,12 +7,16 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from climax_lite.data import Record, Statistics, ordered, sources
+from climax_lite.evaluate import evaluate
 from climax_lite.forecaster import Forecaster
-from climax_lite.train import Finetune, Pretrain, Training, finetune, pretrain, read_log, run
+from climax_lite.train import Finetune, Net, Pretrain, Training, finetune, new_network, pretrain, read_log, run
+from climax_lite.train.loop import RESULT
+from tests.toys import ORO, T, Z, own_world
 
-from .worlds import DRY, FAST, GRID, NET, RUN, WIND, data, record, train, weights
+from .worlds import DRY, FAST, GRID, NET, RUN, WIND, data, forecaster, record, train, weights
 
 WATCHED = dataclasses.replace(RUN, validate_every=3)
 LONG = dataclasses.replace(FAST, steps=18)
@@ -33,7 +37,7 @@ class Worsen(L.Callback):
     def on_train_batch_end(self, trainer, module, *_):
         if trainer.global_step == 13:
             with torch.no_grad():
-                module.forecaster.net.head[-1].bias.fill_(5.0)
+                module.predictor.net.head[-1].bias.fill_(5.0)
 
 
 class Spy(L.Callback):
@@ -43,7 +47,7 @@ class Spy(L.Callback):
         self.decay, self.average, self.raw = decay, None, None
 
     def on_train_batch_end(self, trainer, module, *_):
-        self.raw = weights(module.forecaster)
+        self.raw = weights(module.predictor)
         if self.average is None:
             self.average = dict(self.raw)
         else:
@@ -66,11 +70,28 @@ def test_the_best_is_kept(tmp_path):
     f = train(tmp_path, LONG, WATCHED, keep_best=True, callbacks=[Worsen()])
     log = read_log(tmp_path)["validation_loss"]
     log = log[np.isfinite(log)]
-    assert len(log) == 6
+    assert len(log) == 7  # that of the starting weights too
     assert log.min() < log[-1]
     assert f.about["best_validation_loss"] == pytest.approx(log.min())
     assert validation_loss(f) == pytest.approx(log.min(), rel=1e-5)
-    assert validation_loss(Forecaster.load(tmp_path / run.RESULT)) == pytest.approx(log.min(), rel=1e-5)
+    assert validation_loss(Forecaster.load(tmp_path / RESULT)) == pytest.approx(log.min(), rel=1e-5)
+
+
+def test_starting_weights_that_nothing_beats_are_kept(tmp_path):
+    """What every validation after a step sees is spoilt."""
+
+    class Spoil(L.Callback):
+        def on_train_batch_end(self, trainer, module, *_):
+            with torch.no_grad():
+                module.predictor.net.head[-1].bias.fill_(5.0)
+
+    before = weights(forecaster())
+    f = train(tmp_path, LONG, WATCHED, keep_best=True, callbacks=[Spoil()])
+    log = read_log(tmp_path)
+    assert log["step"][0] == 0
+    assert f.about["best_validation_loss"] == f.about["starting_validation_loss"]
+    assert f.about["best_validation_loss"] == pytest.approx(log["validation_loss"][0])
+    assert all(torch.equal(v, before[k]) for k, v in weights(f).items())
 
 
 def test_without_it_the_last_is(tmp_path):
@@ -85,10 +106,10 @@ def test_a_run_shorter_than_the_interval_is_validated_at_its_end(tmp_path):
 
 
 def test_it_stops_early_and_not_before(tmp_path):
-    """With a learning rate of nothing no validation is better than the first: two more, and it ends."""
+    """With a learning rate of nothing no validation is better than that of the starting weights: two, and it ends."""
     still = dataclasses.replace(FAST, steps=30, learning_rate=1e-30)
     f = train(tmp_path, still, WATCHED, keep_best=True, patience=2)
-    assert f.about["steps"] == 9
+    assert f.about["steps"] == 6
     log = read_log(tmp_path)["validation_loss"]
     assert np.isfinite(log).sum() == 3
 
@@ -101,7 +122,7 @@ def test_patience_without_validation_is_no_error(tmp_path):
 def test_the_average_is_the_result(decay, tmp_path):
     spy = Spy(decay)
     f = train(tmp_path, dataclasses.replace(FAST, ema_decay=decay), callbacks=[spy])
-    saved = weights(Forecaster.load(tmp_path / run.RESULT))
+    saved = weights(Forecaster.load(tmp_path / RESULT))
     for name, got in weights(f).items():
         torch.testing.assert_close(got, spy.average[name], rtol=1e-5, atol=1e-6)
         assert torch.equal(got, saved[name])
@@ -197,8 +218,8 @@ def test_pretraining_and_fine_tuning(worlds, tmp_path):
     assert base.about["steps"] == FAST.steps
     assert base.statistics is None
     settings = Finetune(
-        str(tmp_path / "base"), "new", (6,), ("2m_temperature",), "frozen", 0.5,
-        optimisation=FAST, run=dataclasses.replace(WATCHED, out=str(tmp_path / "tuned")),
+        str(tmp_path / "base"), "new", (6,), out_variables=("2m_temperature",), policy="frozen", fraction=0.5,
+        validation="", optimisation=FAST, run=dataclasses.replace(RUN, out=str(tmp_path / "tuned")),
     )  # fmt: skip
     before = weights(base)
     tuned = finetune(settings)
@@ -231,3 +252,94 @@ def test_fine_tuning_on_a_new_variable_and_from_scratch(worlds, tmp_path):
     scratch = finetune(Finetune("", net=NET, **how))
     assert scratch.config.variables == (*WIND, "specific_humidity_850", "orography")
     assert scratch.about["started_from"] == {"checkpoint": ""}
+
+
+# ---------------------------------------------------------------- where, when and with which network
+
+
+def tuning(out, source, **how):
+    run_ = dataclasses.replace(RUN, out=str(out), validate_every=6)
+    small = Net((4, 8), patch_size=2, embed_dim=16, depth=2, num_heads=2)
+    return Finetune(
+        **{
+            "checkpoint": "", "source": source, "leads": (24,), "net": small, "optimisation": FAST, "run": run_,
+            "validation_samples": 16, "drop_path": 0.0, **how,
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    return own_world(tmp_path_factory.mktemp("own"))
+
+
+@pytest.mark.parametrize("crop", [False, True], ids=["kept", "cropped"])
+def test_a_region_and_what_it_is_scored_on(own, tmp_path, crop):
+    """On 4 x 8 cells North America (15 to 65° N, 220 to 300° E) has those at 225 and 270 in one row: patches of 2 x 2 cover it."""
+    f = finetune(tuning(tmp_path, own, region="NorthAmerica", crop=crop))
+    assert f.out_grid.lat.tolist() == [22.5, 67.5]
+    assert f.out_grid.lon.tolist() == [180, 225, 270, 315]
+    assert f.grid.shape == ((2, 4) if crop else (4, 8))
+    assert f.about["best_validation_loss"] <= f.about["starting_validation_loss"]
+    card = evaluate({"f": f}, own, leads=(24,), every_hours=72, region="NorthAmerica", baselines=("climatology",))
+    assert np.isfinite(card.scores.sel(metric="rmse")).all()
+
+
+def test_a_region_kept_and_cropped_learn_the_same(own, tmp_path):
+    """One function, so one training: the patches beyond the region are never looked at."""
+    base = pretrain_like(tmp_path / "base")
+    how = {"checkpoint": str(base), "region": "NorthAmerica"}
+    kept, cropped = (finetune(tuning(tmp_path / str(c), own, crop=c, **how)) for c in (False, True))
+    for name, w in weights(cropped).items():
+        other = weights(kept)[name]
+        other = other[:, kept.patch_ids] if name == "net.pos_embed" else other
+        torch.testing.assert_close(w, other, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def pretrain_like(folder):
+    """A checkpoint of 4 x 8 cells."""
+    torch.manual_seed(0)
+    f = Forecaster(new_network(Net((4, 8), patch_size=2, embed_dim=16, depth=2, num_heads=2), (T, Z, ORO)))
+    f.save(folder / RESULT)
+    return folder
+
+
+def test_a_window(own, tmp_path):
+    f = finetune(tuning(tmp_path, own, window=(24, 72)))
+    assert f.window == (24, 72)
+    card = evaluate({"f": f}, own, window=(24, 72), every_hours=72, baselines=("climatology",))
+    assert card.lead.values.tolist() == [48]
+    assert np.isfinite(card.scores.sel(metric="rmse")).all()
+
+
+@pytest.mark.parametrize("architecture", ["resnet", "unet"])
+def test_the_networks_to_compare_with(own, tmp_path, architecture):
+    net = Net((4, 8), patch_size=2, embed_dim=8, depth=2, architecture=architecture)
+    f = finetune(tuning(tmp_path, own, net=net, out_variables=(Z,)))
+    assert type(f.net).__name__.lower() == architecture
+    assert f.config.out_variables == (Z,)
+    with pytest.raises(ValueError, match="expected a checkpoint of ClimaX, got one of"):
+        finetune(tuning(tmp_path / "again", own, checkpoint=str(tmp_path)))
+
+
+def test_the_grid_of_a_source_and_damping_times_of_its_variables(own, tmp_path):
+    """A part of the globe in a file: five columns, of which four are two patches; positions are those of the places."""
+    path, _, parts = own.partition("?")
+    with xr.open_dataset(path) as ds:
+        ds.isel(lat=slice(2, 4), lon=slice(2, 7)).to_netcdf(tmp_path / "part.nc")
+    base = pretrain_like(tmp_path / "base")
+    f = finetune(tuning(tmp_path / "run", f"{tmp_path / 'part.nc'}?{parts}", checkpoint=str(base), own_grid=True))
+    assert (f.grid.lat.tolist(), f.grid.lon.tolist()) == ([22.5, 67.5], [90, 135, 180, 225])
+    source = f"{tmp_path / 'part.nc'}?{parts}"
+    card = evaluate({"f": f}, source, leads=(24,), every_hours=72, baselines=("persistence", "climatology"))
+    assert card.attrs["grid"] == "2 x 4"
+    assert np.isfinite(card.scores.sel(metric="rmse")).all()
+    still = finetune(
+        dataclasses.replace(
+            tuning(tmp_path / "still", source, checkpoint=str(base), own_grid=True),
+            optimisation=dataclasses.replace(FAST, learning_rate=1e-30),
+        )
+    )
+    # the patches at 90-135 and 180-225 E are the third and fourth of the old second row
+    start = Forecaster.load(base / RESULT).net.pos_embed[0].unflatten(0, (2, 4))
+    torch.testing.assert_close(still.net.pos_embed[0].detach(), start[1, 1:3].detach())

@@ -25,7 +25,7 @@ def main() -> None:
     run.add_argument("--years", type=int, help="how many years (default: as the world file says)")
     run.add_argument("--jobs", type=int, default=1, help="how many worlds side by side, one thread each (default: 1)")
     embed = commands.add_parser("embed", help="check a world that has run, pack years of it, list them in the registry")
-    embed.add_argument("world", help="a world file or a name; 'scenarios' packs all scenario runs")
+    embed.add_argument("world", help="a world file or a name; 'scenarios' packs the scenario runs that have finished")
     embed.add_argument("--years", type=int, nargs="+", help="which years, such as 1985 1986 (default: the first)")
     days = {"type": dt.date.fromisoformat, "nargs": 2, "metavar": ("FIRST", "LAST")}
     embed.add_argument(

@@ -79,14 +79,15 @@ def means(world: World, label: str, log: dict[str, np.ndarray]) -> None:
 def drift(world: World, log: dict[str, np.ndarray]) -> dict[str, float]:
     """The change of each global mean in `DRIFT` from one year to the next, over all pairs of days 365 days apart.
 
-    The first two months of a run are left out: it starts from rest.
+    The first days of a run are left out (`World.settling_days`): an atmosphere starts from rest, and a slab of sea takes years to find
+    its own balance around the climate that its flux correction was read from.
 
     Raises:
         Refused: for a change beyond the bound.
     """
     found = {}
     for name, (bound, unit) in DRIFT.items():
-        if name not in log or len(series := log[name][60:]) < 365 + 30:
+        if name not in log or len(series := log[name][world.settling_days :]) < 365 + 30:
             continue
         low, high = world.bounds.get(f"drift_{name}", (-bound, bound))
         found[name] = change = float(np.mean(series[365:] - series[:-365]))
@@ -113,7 +114,7 @@ def finished(world: World, ds: xr.Dataset, log: dict[str, np.ndarray]) -> dict[s
                     f"{world.name}: mean-sea-level pressure of {p[t, j, i]:.0f} hPa at {lat[j]:.1f}° N, {lon[i]:.1f}° E on "
                     f"{np.datetime_as_string(ds.time.values[t], 'h')} UTC; expected {low:.0f} to {high:.0f} hPa"
                 )
-    means(world, "as a whole", {k: v[60:] for k, v in log.items()})
+    means(world, "as a whole", {k: v[world.settling_days :] for k, v in log.items()})
     return drift(world, log)
 
 

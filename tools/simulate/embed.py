@@ -16,7 +16,7 @@ from climax_lite.regrid import weights
 from climax_lite.variables import variable
 
 from . import checks
-from .run import STATISTICS, open_run
+from .run import open_run
 from .world import World, find
 
 FREEZING = 271.35  # K, of sea water
@@ -55,7 +55,7 @@ def embed(world: World, folder: Path, first: dt.date, last: dt.date) -> str:
     before = first - dt.timedelta(days=1)  # its file ends with 00 UTC of the first day
     out = part(world, open_run(folder, f"{before:%Y-%m}", f"{last:%Y-%m}"), first, last)
     path.parent.mkdir(parents=True, exist_ok=True)
-    packed.write(path, out, world.embedded.noise, world.embedded.default_noise)
+    packed.write(path, out, world.embedded.noise, world.embedded.default_noise, world.embedded.roots)
     register(path)
     return f"{path.relative_to(DATA)} {path.stat().st_size / 1e6:.2f} MB; {drift}"
 
@@ -90,70 +90,76 @@ def part(world: World, ds: xr.Dataset, first: dt.date, last: dt.date) -> xr.Data
 
 
 SCENARIOS = {
-    "piControl": ("slab",), "historical": ("hist",), "hist-GHG": ("hist-ghg",), "hist-aer": ("hist-aer",), "ssp126": ("ssp126",),
-    "ssp245": ("ssp245", "ssp245-2", "ssp245-3"), "ssp370": ("ssp370",), "ssp585": ("ssp585",),
+    "slab": "piControl", "doubled": "abrupt-2xCO2", "hist": "historical", "hist-ghg": "hist-GHG", "hist-aer": "hist-aer",
+    "ssp126": "ssp126", "ssp245": "ssp245", "ssp245-2": "ssp245-2", "ssp245-3": "ssp245-3", "ssp370": "ssp370", "ssp585": "ssp585",
 }  # fmt: skip
-"""Experiments of `data/scenarios` → the worlds that are their members."""
+"""Worlds → their files in `data/scenarios`, named as in CMIP6; a number behind it is that of a member."""
+
+ANNUAL = {
+    "tas": "2m_temperature",
+    "diurnal_temperature_range": "diurnal_temperature_range",
+    "pr": "precipitation_rate",
+    "pr90": "precipitation_rate_90",
+}
+"""Statistics of a year as a run keeps them → the package's names."""
 
 
 def embed_scenarios(generated: Path) -> str:
-    """Write `data/scenarios/<experiment>.nc` for every experiment, all or none: a run that has not finished is an error that names it."""
-    done = {}
-    for experiment, members in SCENARIOS.items():
-        runs = []
-        for name in members:
-            world = find(name)
-            found = sorted((generated / name).glob("[0-9][0-9][0-9][0-9].nc"))
-            if len(found) < world.years:
-                raise ValueError(
-                    f"{name}: {len(found)} of {world.years} years have run: 'python -m tools.simulate run {name}' goes on with it"
-                )
-            ds = open_run(generated / name).load()
-            checks.finished(world, ds, checks.read_log(generated / name / "log.csv"))
-            runs.append(ds)
-        done[experiment] = scenario(experiment, runs)
+    """Write `data/scenarios/<experiment>.nc` for every run that has finished and is not there yet; says which have not finished."""
     lines = []
-    for experiment, ds in done.items():
+    for name, experiment in SCENARIOS.items():
         path = DATA / "scenarios" / f"{experiment}.nc"
-        if path.exists():
-            raise FileExistsError(f"{path} exists; a committed data file is never rewritten")
+        if path.exists():  # and a committed data file is never rewritten
+            continue
+        world, folder = find(name), generated / name
+        done = len(list(folder.glob("[0-9][0-9][0-9][0-9].nc")))
+        if done < world.years:
+            lines.append(
+                f"{name}: {done} of {world.years} years have run: 'python -m tools.simulate run {name}' goes on with it"
+            )
+            continue
+        drift = check(world, folder)
+        ds = scenario(world, open_run(folder).load())
         path.parent.mkdir(parents=True, exist_ok=True)
-        ds.to_netcdf(path, encoding={name: _rounding(v) for name, v in ds.data_vars.items()})
+        ds.to_netcdf(path, encoding={str(v): _rounding(ds[v]) for v in ds.data_vars})
         register(path)
-        lines.append(f"{path.relative_to(DATA)} {path.stat().st_size / 1e6:.2f} MB")
+        lines.append(f"{path.relative_to(DATA)} {path.stat().st_size / 1e6:.2f} MB; {drift}")
     return "\n".join(lines)
 
 
-def scenario(experiment: str, runs: list[xr.Dataset]) -> xr.Dataset:
-    """One experiment, (member, time, lat, lon), on the regular 32 x 64 grid; `time` is the year of the run's own clock."""
-    source, target = Grid.from_dataset(runs[0]), Grid.regular(32, 64)
-    years = runs[0].time.dt.year.values
+def scenario(world: World, run: xr.Dataset) -> xr.Dataset:
+    """What is embedded of a run: (time, lat, lon) on the regular 32 x 64 grid; `time` is the year of the run's own clock.
+
+    Years in which the world was still settling are left out.
+    """
+    settled = world.first_day + dt.timedelta(days=world.settling_days)
+    run = run.isel(time=[i for i, year in enumerate(run.time.dt.year.values) if dt.date(int(year), 1, 1) >= settled])
+    source, target = Grid.from_dataset(run), Grid.regular(32, 64)
     out = xr.Dataset(
-        coords={"member": np.arange(1, len(runs) + 1), "time": years, "lat": target.lat, "lon": target.lon},
-        attrs={"title": runs[0].attrs["title"], "experiment": experiment, "world": runs[0].attrs["world"]},
+        coords={"time": run.time.dt.year.values.astype("int32"), "lat": target.lat, "lon": target.lon},
+        attrs={"title": world.title, "experiment": SCENARIOS.get(world.name, world.name), "world": run.attrs["world"]},
     )
     out["time"].attrs = {"long_name": "year of the simulation"}
-    for name in ("tas", "diurnal_temperature_range", "pr", "pr90"):
-        x = np.stack([conservative(ds[name].values.astype("float64"), source, target) for ds in runs])
-        units, long_name = STATISTICS[name]
-        out[name] = (("member", "time", "lat", "lon"), x.astype("float32"), {"units": units, "long_name": long_name})
-    dimming = conservative(runs[0].dimming.values.astype("float64"), source, target).astype("float32")
-    words = {"units": "1", "long_name": "fraction of insolation that the haze takes"}
-    out["dimming"] = (("time", "lat", "lon"), dimming, words)
-    out["CO2"] = (("time",), runs[0].co2.values, {"units": "ppm", "long_name": "concentration of carbon dioxide"})
+    maps = ("time", "lat", "lon")
+    for name, ours in ANNUAL.items():
+        x = conservative(run[name].values.astype("float64"), source, target)
+        out[ours] = (maps, x.astype("float32"), variable(ours).attrs)
+    dimming = conservative(run.dimming.values.astype("float64"), source, target).astype("float32")
+    out["dimming"] = (maps, dimming, {"units": "1", "long_name": "fraction of insolation that the haze takes"})
+    out["CO2"] = (("time",), run.co2.values, {"units": "ppm", "long_name": "concentration of carbon dioxide"})
     words = {"units": "year", "long_name": "year of the forcing, which is compressed in time"}
-    out = out.assign_coords(scenario_year=(("time",), runs[0].scenario_year.values, words))
-    return out
+    return out.assign_coords(scenario_year=(("time",), run.scenario_year.values, words))
 
 
 def _rounding(v: xr.DataArray) -> dict:
-    """Integers of a tenth of the deviation from year to year: less than 3 % of it is lost."""
+    """Multiples of a tenth of the deviation from year to year: less than 3 % of it is lost, and what was none stays none."""
     if "lat" not in v.dims:
         return {}
     step = 1e-4 if v.name == "dimming" else 0.1 * float(v.diff("time").std() / np.sqrt(2))
-    return {
-        "dtype": "int16", "scale_factor": step, "add_offset": float(v.mean()), "zlib": True, "complevel": 9, "shuffle": True,
-    }  # fmt: skip
+    if not step:
+        return {}
+    packing = {"dtype": "int16", "scale_factor": step, "_FillValue": -32768}
+    return packing | {"zlib": True, "complevel": 9, "shuffle": True}
 
 
 def register(path: Path) -> None:

@@ -236,7 +236,13 @@ def restore(atmosphere, path: Path) -> dt.date | None:
 
 
 def _continue_from(atmosphere, folder: Path) -> None:
-    """Start from the last state of another run, with this world's own clock."""
+    """Start from the last state of another run, with this world's own clock.
+
+    Raises:
+        ValueError: when the other has no state, or is still running: its last state would be that of some year in the middle.
+    """
+    if folder.exists() and (free := _lock(folder / "lock")):
+        free.close()
     _, _, clock, n, _ = atmosphere.carry
     if restore(atmosphere, folder / "state.npz") is None:
         raise ValueError(f"{folder} has no state: run {folder.name} first")

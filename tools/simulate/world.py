@@ -102,12 +102,13 @@ class Output:
 @dataclass(frozen=True)
 class Embedded:
     """The part of a world that is committed, packed (`climax_lite.data.packed`): conservative means on a regular grid of `grid` rows and
-    columns, or the native grid if `grid` is empty; every `hours` hours."""
+    columns, or the native grid if `grid` is empty; every `hours` hours; `roots` are packed as their square root."""
 
     grid: tuple[int, ...] = (32, 64)
     hours: int = 6
     default_noise: float = 0.07
     noise: dict[str, float] = field(default_factory=dict)
+    roots: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
 
 
@@ -120,6 +121,7 @@ class World:
     start: dt.date
     years: int
     spinup_days: int = 180
+    settling_days: int = 60  # from the first day on, which a drift is not measured over
     truncation: int = 31
     time_step_minutes: int = 30
     scheme: str = "speedy"
