@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from .data.sources import data_folder
 from .grid import Grid
+from .variables import variable
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
 """Lines, in this order: the palette of Okabe and Ito (2008), which stays distinct under every form of colour blindness."""
@@ -157,6 +158,67 @@ def maps(
         bar.set_label(_pretty(fields[0].attrs.get("units", "")) if label is None else label)
         bar.outline.set_visible(False)
     return figure
+
+
+def scorecard(card: xr.Dataset, baseline: str = "climatology", metric: str = "rmse", reach: float = 30.0) -> Figure:
+    """A scorecard as a picture, after WeatherBench: how much smaller or larger the error is than that of a baseline.
+
+    One panel for each variable, a row for each model, a column for each lead time; blue is better than the baseline, red worse, and every
+    cell holds its number.
+
+    Args:
+        card: of `climax_lite.evaluate`, dimensions (model, variable, lead, metric).
+        baseline: the model that the others are measured against.
+        metric: an error, of which less is better.
+        reach: percent at which the colours end.
+
+    Raises:
+        ValueError: when the scorecard lacks the baseline or the metric.
+    """
+    for dim, wanted in (("model", baseline), ("metric", metric)):
+        if wanted not in (names := (_names(card[dim]))):
+            raise ValueError(f"expected a {dim} of this scorecard, {', '.join(names)}, got {wanted!r}")
+    score = card["score"].sel(metric=metric)
+    change = 100 * (score / score.sel(model=baseline) - 1).drop_sel(model=baseline)
+    rows, columns, panels = (change.sizes[d] for d in ("model", "lead", "variable"))
+    across = min(2, panels)
+    figure, axes = plt.subplots(
+        -(-panels // across),
+        across,
+        figsize=(8.0 if across > 1 else 5.0, -(-panels // across) * (0.32 * rows + 0.75)),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+    )
+    for ax in axes.flat[panels:]:
+        ax.set_visible(False)
+    for ax, v in zip(axes.flat, change["variable"].values, strict=False):
+        values = change.sel(variable=v).transpose("model", "lead").values
+        mesh = ax.pcolormesh(values, cmap="RdBu_r", vmin=-reach, vmax=reach, edgecolors="white", linewidth=1.5)
+        for (i, j), x in np.ndenumerate(values):
+            ax.text(j + 0.5, i + 0.5, f"{round(x) + 0:+d}", ha="center", va="center", fontsize=8,
+                    color="white" if abs(x) > 0.7 * reach else "black")  # fmt: skip
+        ax.set_title(variable(str(v)).short)
+        ax.set_xticks(np.arange(columns) + 0.5, [_lead(h) for h in change["lead"].values])
+        ax.set_yticks(np.arange(rows) + 0.5, (_names(change["model"])))
+        ax.set_ylim(rows, 0)
+        ax.grid(False)
+        ax.tick_params(length=0)
+        for spine in ax.spines.values():
+            spine.set_visible(False)
+    bar = figure.colorbar(mesh, ax=axes, shrink=0.8, pad=0.02, aspect=30)
+    bar.set_label(f"{metric.upper()} against {baseline} (%)")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _names(labels: xr.DataArray) -> list[str]:
+    """The labels of a dimension as text."""
+    return [str(x) for x in labels.values]
+
+
+def _lead(hours: float) -> str:
+    return f"{hours:g} h" if hours < 24 else f"{hours / 24:g} d"
 
 
 def _projection(grid: Grid) -> ccrs.Projection:

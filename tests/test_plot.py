@@ -84,3 +84,29 @@ def test_without_coastlines_a_map_is_drawn_bare_and_says_so(monkeypatch, tmp_pat
 def test_bad_input_gets_a_sentence(call, says):
     with pytest.raises(ValueError, match=says), warnings.catch_warnings():
         call(field(Grid.regular(8, 16)))
+
+
+def scores(values, models=("climatology", "a", "b"), leads=(6.0, 72.0)):
+    dims = ("model", "variable", "lead", "metric")
+    coords = {
+        "model": list(models),
+        "variable": ["geopotential_500", "2m_temperature"],
+        "lead": list(leads),
+        "metric": ["rmse"],
+    }
+    return xr.Dataset({"score": (dims, np.asarray(values, float).reshape(len(models), 2, len(leads), 1))}, coords)
+
+
+def test_a_scorecard_tells_how_much_better_than_a_baseline():
+    """Climatology 100 and 4; a has half and 110 %, b the same as climatology everywhere."""
+    card = scores([[100, 100], [4, 4], [50, 110], [3, 5], [100, 100], [4, 4]])
+    figure = plot.scorecard(card)
+    panels = figure.axes[:2]
+    assert [ax.get_title(loc="left") or ax.get_title() for ax in panels] == ["Z500", "T2m"]
+    assert [t.get_text() for t in panels[0].texts] == ["-50", "+10", "+0", "+0"]
+    assert [t.get_text() for t in panels[1].texts] == ["-25", "+25", "+0", "+0"]
+    assert panels[0].get_ylim() == panels[1].get_ylim() == (2, 0)  # the first model on top
+    assert [t.get_text() for t in panels[0].get_xticklabels()] == ["6 h", "3 d"]
+    assert [t.get_text() for t in panels[0].get_yticklabels()] == ["a", "b"]
+    with pytest.raises(ValueError, match="expected a model of this scorecard, climatology, a, b, got 'persistence'"):
+        plot.scorecard(card, "persistence")
