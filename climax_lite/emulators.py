@@ -7,6 +7,7 @@ year before.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +83,7 @@ class PatternScaling:
         forcing: xr.Dataset,
         climate: xr.Dataset,
         forcings: Sequence[str] | None = None,
-        temperature: str = "tas",
+        temperature: str = "2m_temperature",
     ) -> PatternScaling:
         """Two least-squares fits.
 
@@ -128,13 +129,22 @@ class GaussianProcess:
     template: xr.Dataset
 
     @classmethod
-    def fit(cls, forcing: xr.Dataset, climate: xr.Dataset, components: int = 5, seed: int = 0) -> GaussianProcess:
+    def fit(
+        cls, forcing: xr.Dataset, climate: xr.Dataset, components: int = 5, seed: int = 0, restarts: int = 1
+    ) -> GaussianProcess:
         """Fit one process for each component of each variable.
+
+        Args:
+            forcing, climate: of the training years.
+            components: principal components of each variable that are kept.
+            seed: of the starting points of the fit.
+            restarts: further starting points; what is best of all is kept.
 
         Raises:
             ValueError: when scikit-learn is not installed.
         """
         try:
+            from sklearn.exceptions import ConvergenceWarning
             from sklearn.gaussian_process import GaussianProcessRegressor
             from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
         except ImportError:
@@ -151,10 +161,15 @@ class GaussianProcess:
             outputs[v] = (mean, patterns)
             kernel = ConstantKernel() * Matern(np.ones(x.shape[1]), (1e-2, 1e3), nu=1.5) + WhiteKernel(0.1, (1e-6, 1e2))
             amplitudes = (_flat(climate[v]) - mean) @ patterns.T
-            regressors[v] = [
-                GaussianProcessRegressor(kernel, normalize_y=True, n_restarts_optimizer=1, random_state=seed).fit(x, a)
-                for a in amplitudes.T
-            ]
+            with warnings.catch_warnings():
+                # A length at the end of its range: an input that this pattern does not depend on, or weather without any signal.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                regressors[v] = [
+                    GaussianProcessRegressor(
+                        kernel, normalize_y=True, n_restarts_optimizer=restarts, random_state=seed
+                    ).fit(x, a)
+                    for a in amplitudes.T
+                ]
         return cls(inputs, outputs, regressors, climate.isel(time=0, drop=True))
 
     def __call__(self, forcing: xr.Dataset) -> xr.Dataset:

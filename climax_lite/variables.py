@@ -79,6 +79,8 @@ _MORE = (
     Variable("surface_pressure", "Pa", "surface", None, "surface_air_pressure", "SP"),
     Variable("sea_surface_temperature", "K", "surface", None, "sea_surface_temperature", "SST"),
     Variable("skin_temperature", "K", "surface", None, "surface_temperature", "Tskin"),
+    # NCEP's lowest model level, at 0.995 of the surface pressure: some forty metres above the ground
+    Variable("sigma_995_temperature", "K", "surface", None, "air_temperature", "Tσ995"),
     Variable("total_precipitation_6hr", "m", "flux", None, "lwe_thickness_of_precipitation_amount", "Precip 6 h"),
     Variable("total_precipitation_24hr", "m", "flux", None, "lwe_thickness_of_precipitation_amount", "Precip 24 h"),
     Variable("total_cloud_cover", "1", "flux", None, "cloud_area_fraction", "Cloud"),

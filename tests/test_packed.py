@@ -68,6 +68,28 @@ def test_a_file_comes_back(tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_a_root_keeps_a_desert_dry(tmp_path):
+    """Of rain packed as its root, the error is small where there is little; packed as it is, it is the same everywhere."""
+    rng = np.random.default_rng(5)
+    rain = rng.gamma(0.5, 2e-3, size=(60, 16, 32)) * (np.arange(16) > 7)[:, None]  # half of the world is dry
+    lat, lon = np.linspace(-84, 84, 16), np.arange(32) * 11.25
+    time = np.datetime64("2001-01-01", "ns") + np.arange(60) * np.timedelta64(24, "h")
+    name = "total_precipitation_24hr"
+    ds = xr.Dataset({name: (("time", "lat", "lon"), rain)}, {"time": time, "lat": lat, "lon": lon})
+    dry = {}
+    for roots in ((), (name,)):
+        packed.write(tmp_path / "2001.cxp", ds, {}, default_noise=0.2, roots=roots)
+        got = packed.open_files([tmp_path / "2001.cxp"])[name].values
+        assert got.min() >= 0
+        dry[roots] = got[:, :8].mean()
+    assert dry[(name,)] < 0.2 * dry[()]
+    # an error e of the root leaves e² on the mean, and e is at most noise × deviation of the root
+    root = np.sqrt(rain)
+    weights = np.cos(np.deg2rad(lat))[:, None]
+    deviation = np.sqrt((root.var(axis=0) * weights).sum() / (weights.sum() * 32))
+    assert got.mean() - rain.mean() == pytest.approx(0, abs=1.1 * (0.2 * deviation) ** 2)
+
+
 def test_the_same_data_give_the_same_bytes(tmp_path):
     for name in "ab":
         packed.write(tmp_path / f"{name}.cxp", record(), {})

@@ -10,8 +10,10 @@ import pytest
 import xarray as xr
 
 from climax_lite import data
-from climax_lite.data import sources
+from climax_lite.data import PairSamples, sources
 from climax_lite.data.forecast import ForecastSamples, Record
+from climax_lite.grid import Grid
+from climax_lite.regrid import regrid
 from climax_lite.variables import variable
 
 ROOT = Path(__file__).parents[1]
@@ -27,13 +29,22 @@ def test_checksums(name):
     assert f"sha256:{pooch.file_hash(str(ROOT / 'data' / name))}" == sources._registry()[name]
 
 
-def test_every_packed_file_and_checkpoint_is_in_the_registry():
+def test_every_embedded_file_is_in_the_registry():
+    """All but cards and coastlines: the registry knows every file below `data/`, and `data/` has every file of the registry."""
+    elsewhere = ("generated", "natural_earth")
     found = {
         p.relative_to(ROOT / "data").as_posix()
         for p in (ROOT / "data").rglob("*")
-        if p.suffix in (".cxp", ".safetensors") and "generated" not in p.parts
+        if p.is_file() and p.suffix != ".md" and p.relative_to(ROOT / "data").parts[0] not in elsewhere
     }
     assert found == set(sources._registry())
+
+
+def test_a_source_has_all_its_files_and_no_others():
+    assert sources.SOURCES["reference"].files == tuple(f"reference/{year}.cxp" for year in (1985, 1986, 1987))
+    owned = {f for s in sources.SOURCES.values() for f in s.files}
+    rest = {f for f in sources._registry() if not f.startswith(("checkpoints/", "scenarios/"))}
+    assert owned == rest
 
 
 def test_names_units_and_coordinates(world):
@@ -90,6 +101,64 @@ def test_land_has_a_diurnal_cycle_and_the_sea_has_none(world):
     swing = by_hour.max("hour") - by_hour.min("hour")
     assert float(swing.where(world.land_sea_mask > 0.95).mean()) > 2.5
     assert float(swing.where(world.land_sea_mask == 0).mean()) < 1.0
+
+
+@pytest.fixture(scope="module")
+def fine():
+    return data.open("fine", ["t2m", "total_precipitation_24hr", "z500", "orography"]).load()
+
+
+class TestFine:
+    """The fine half of the pairs for downscaling."""
+
+    def test_days_and_cells(self, fine):
+        assert dict(fine.sizes) == {"time": 365, "lat": 96, "lon": 192}
+        assert np.unique(np.diff(fine.time)) == np.timedelta64(24, "h")
+        assert str(fine.time.values[0])[:13] == "1985-01-01T00"
+        # the zeros of the Legendre polynomial of degree 96
+        np.testing.assert_allclose(np.sin(np.deg2rad(fine.lat)), np.polynomial.legendre.leggauss(96)[0], atol=1e-9)
+
+    def test_it_is_within_the_bounds_of_physics(self, fine):
+        mean = fine.weighted(np.cos(np.deg2rad(fine.lat))).mean()
+        assert all(np.isfinite(v).all() for v in fine.data_vars.values())
+        assert 286 < float(mean["2m_temperature"]) < 290
+        assert 2.5e-3 < float(mean["total_precipitation_24hr"]) < 3.5e-3  # the real rain is 2.7 mm a day
+        assert float(fine["total_precipitation_24hr"].min()) >= 0
+        assert 5.48e4 < float(mean["geopotential_500"]) < 5.58e4
+
+    def test_its_splits_leave_gaps_of_six_weeks(self, fine):
+        parts = [fine.time.sel(time=data.split("fine", p)).values for p in ("train", "validation", "test")]
+        assert [len(p) for p in parts] == [31 + 28 + 31 + 30 + 31 + 30 + 31, 19 + 10, 9 + 31]
+        for before, after in itertools.pairwise(parts):
+            assert after[0] - before[-1] >= np.timedelta64(42, "D")
+
+    def test_pairs_with_its_own_coarse_mean(self, fine):
+        """A mean over cells keeps the mean over the globe, and is never more extreme; back on the fine cells it stays smooth."""
+        day = fine.isel(time=slice(0, 2))
+        coarse = regrid(day, Grid.regular(32, 64))
+        again = regrid(coarse, Grid.from_dataset(fine), "bilinear")
+        pairs = PairSamples.of(Record.of(again, "coarse"), Record.of(day, "fine"), out_variables=["2m_temperature"])
+        assert len(pairs) == 2
+        batch = pairs.batch(pairs.draw(np.arange(2), np.random.default_rng(0)))
+        assert (tuple(batch.x.shape), tuple(batch.y.shape)) == ((2, 4, 96, 192), (2, 1, 96, 192))
+        assert batch.variables[-1] == "orography"
+        area, coarse_area = Grid.from_dataset(fine).area(), Grid.regular(32, 64).area()
+        rain, coarse_rain = (w["total_precipitation_24hr"].values for w in (day, coarse))
+        np.testing.assert_allclose(
+            (rain * area).sum((1, 2)) / area.sum(),
+            (coarse_rain * coarse_area).sum((1, 2)) / coarse_area.sum(),
+            rtol=1e-4,
+        )
+        assert coarse_rain.max() < rain.max()
+        assert 0 < float(abs(batch.x[:, 0] - batch.y[:, 0]).mean()) < 2  # kelvin
+
+    def test_another_world_serves_unpaired(self, fine):
+        other = data.daily_means(data.open("sunny", ["t2m", "z500"]))
+        assert other.sizes["time"] == 364  # of 730 states at 00 and 12 UTC
+        pairs = PairSamples.of(Record.of(other), Record.of(fine[["2m_temperature"]]), paired=False)
+        assert len(pairs) == 364
+        left, right = pairs.at[100]
+        assert str(other.time.values[left])[5:13] == str(fine.time.values[right])[5:13]
 
 
 def test_selecting_by_alias_keeps_the_order():

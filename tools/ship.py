@@ -91,7 +91,7 @@ A ClimaX of {count / 1e6:.2f} million parameters, pretrained on {len(settings["s
 | lead times | {min(settings["leads"])} to {max(settings["leads"])} h, drawn uniformly |
 | training | {about["steps"]} steps of {settings["run"]["batch_size"]} samples, AdamW {optimisation["learning_rate"]:g}, {optimisation["warmup_steps"]} steps of warm-up, cosine, weight decay {optimisation["weight_decay"]:g}, average of the weights {optimisation["ema_decay"]:g}, drop path {c.drop_path:g}, {settings["run"]["precision"]}, seed {settings["run"]["seed"]} |
 | cost | {seconds / 60:.0f} minutes on one thread of {machine().split(",")[0]}; {np.nanmedian(log["samples_per_second"]):.0f} samples a second |
-| validation loss | {validation[0]:.3f} at first, {validation[-1]:.3f} at the end (reference world, never trained on) |
+| validation loss | {validation[0]:.3f} at first, {validation.min():.3f} at best, whose weights these are, {validation[-1]:.3f} at the end (reference world, never trained on) |
 | stored as | float16 |
 
 ## Scores without fine-tuning

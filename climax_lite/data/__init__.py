@@ -13,16 +13,18 @@ if TYPE_CHECKING:
     from .leads import LEADS, WEEKS_3_4, WEEKS_5_6
     from .mixture import Mixture, MixtureLoader, ordered
     from .normalize import Climatology, Normalizer, Statistics, statistics
+    from .projection import Scaling, scenario_runs, scenarios
     from .sources import SOURCES, Source, check, open, select, split
-    from .windows import PairSamples, ProjectionSamples, by_run
+    from .windows import PairSamples, ProjectionSamples, by_run, daily_means
 
 _NAMES = {
     "forecast": ("Batch", "ForecastSamples", "Record", "valid_at"),
     "leads": ("LEADS", "WEEKS_3_4", "WEEKS_5_6"),
     "mixture": ("Mixture", "MixtureLoader", "ordered"),
     "normalize": ("Climatology", "Normalizer", "Statistics", "statistics"),
+    "projection": ("Scaling", "scenario_runs", "scenarios"),
     "sources": ("SOURCES", "Source", "check", "open", "select", "split"),
-    "windows": ("PairSamples", "ProjectionSamples", "by_run"),
+    "windows": ("PairSamples", "ProjectionSamples", "by_run", "daily_means"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 _MODULES = (*_NAMES, "archives", "door", "download", "packed")
@@ -41,12 +43,16 @@ __all__ = [
     "PairSamples",
     "ProjectionSamples",
     "Record",
+    "Scaling",
     "Source",
     "Statistics",
     "by_run",
     "check",
+    "daily_means",
     "open",
     "ordered",
+    "scenario_runs",
+    "scenarios",
     "select",
     "split",
     "statistics",

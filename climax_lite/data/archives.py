@@ -26,6 +26,7 @@ import xarray as xr
 from ..variables import canonical_units, variable
 from . import door, packed
 from .door import names
+from .projection import change_attrs
 from .sources import check, select
 
 WEATHERBENCH2 = "gs://weatherbench2/datasets/era5/1959-2023_01_10-6h-64x32_equiangular_conservative.zarr"
@@ -331,10 +332,11 @@ def open_climatebench(
         member: the number of one member of the ensemble; by default the mean of those that a year has, as in the benchmark.
 
     Returns:
-        Both (year, lat, lon) float32, on the 96 x 144 points of NorESM2-LM. Forcings: `CO2` (Gt, summed since 1850) and `CH4` (Gt a year),
-        spread over the globe, `SO2` and `BC` (kg m-2 s-1); before a scenario come the historical years, for the first windows to look
-        back into. Climate: `2m_temperature` and `diurnal_temperature_range` (K), `precipitation_rate` and `precipitation_rate_90`
-        (kg m-2 s-1: times 86,400 is mm a day), each **minus its mean in the pre-industrial control**, as the archive has them.
+        Both (time, lat, lon) float32, on the 96 x 144 points of NorESM2-LM; `time` is the year, a whole number. Forcings: `CO2` (Gt, summed
+        since 1850) and `CH4` (Gt a year), spread over the globe, `SO2` and `BC` (kg m-2 s-1); before a scenario come the historical years,
+        for the first windows to look back into. Climate: `2m_temperature` and `diurnal_temperature_range` (K), `precipitation_rate` and
+        `precipitation_rate_90` (kg m-2 s-1: times 86,400 is mm a day), each **minus its mean in the pre-industrial control**, as the
+        archive has them.
 
     Raises:
         ValueError: when the run or the member is unknown, a file is missing or not the published one, or the files are not on one grid.
@@ -348,35 +350,30 @@ def open_climatebench(
     runs = ("historical", run) if run.startswith("ssp") else (run,)
     inputs = {name: _yearly(_find(folder, f"inputs_{name}.nc"), _FORCINGS) for name in runs}
     parts = [_on_the_grid_of(y, x, name) for name, x in inputs.items()]
-    x = xr.concat(parts, "year", data_vars="minimal", coords="minimal", compat="override", join="exact")
-    x = x.broadcast_like(x["SO2"]).transpose("year", "lat", "lon").astype("float32")
+    x = xr.concat(parts, "time", data_vars="minimal", coords="minimal", compat="override", join="exact")
+    x = x.broadcast_like(x["SO2"]).transpose("time", "lat", "lon").astype("float32")
     for name, (units, long_name) in _FORCINGS.items():
         x[name].attrs = {"units": units, "long_name": long_name}
-    y = y.rename(_ANNUAL).transpose("year", "lat", "lon").astype("float32")
+    y = y.rename(_ANNUAL).transpose("time", "lat", "lon").astype("float32")
     for name in _ANNUAL.values():
         known = variable(name)
         said = canonical_units(y[name].attrs.get("units", known.units))  # subtracting the control dropped them
         if said != known.units:
             raise ValueError(f"expected {name} in {known.units!r}, got {said!r}: this is not the published file")
-        y[name].attrs = {
-            "units": known.units,
-            "long_name": f"{known.long_name} minus its mean in the pre-industrial control",
-            "short_name": f"Δ{known.short}",
-        }
+        y[name].attrs = change_attrs(name)
     return x, y
 
 
 def _yearly(path: Path, names: Iterable[str]) -> xr.Dataset:
-    """The named variables of a file, with the dimensions year, lat and lon; its time is a number of the year, or a date in it."""
+    """The named variables of a file, with the dimensions time, lat and lon; its time is the number of the year, or a date in it."""
     ds = _open_file(path).reset_coords(drop=True)
-    ours = {"latitude": "lat", "longitude": "lon", "time": "year"}
+    ours = {"latitude": "lat", "longitude": "lon", "year": "time"}
     ds = ds.rename({old: new for old, new in ours.items() if old in ds.dims})
-    if missing := [n for n in (*names, "year", "lat", "lon") if n not in ds.variables]:
+    if missing := [n for n in (*names, "time", "lat", "lon") if n not in ds.variables]:
         have = ", ".join(map(str, ds.variables))
         raise ValueError(f"{path} has no {', '.join(missing)}; it has {have}: this is not the published file")
-    if ds["year"].dtype.kind not in "iuf":
-        ds = ds.assign_coords(year=ds["year"].dt.year)
-    return ds[[*names]].assign_coords(year=ds["year"].astype(int)).sortby(["year", "lat", "lon"])
+    years = ds["time"] if ds["time"].dtype.kind in "iuf" else ds["time"].dt.year
+    return ds[[*names]].assign_coords(time=years.astype(int)).sortby(["time", "lat", "lon"])
 
 
 def _one_member(ds: xr.Dataset, member: int | None, run: str) -> xr.Dataset:
@@ -387,7 +384,7 @@ def _one_member(ds: xr.Dataset, member: int | None, run: str) -> xr.Dataset:
         return ds.mean("member", keep_attrs=True)
     if member not in ds["member"].values:
         raise ValueError(f"{run} has no member {member}: expected one of {', '.join(map(str, ds['member'].values))}")
-    return ds.sel(member=member, drop=True).dropna("year", how="all")
+    return ds.sel(member=member, drop=True).dropna("time", how="all")
 
 
 def _on_the_grid_of(y: xr.Dataset, x: xr.Dataset, run: str) -> xr.Dataset:

@@ -111,7 +111,7 @@ def normalise(ds: xr.Dataset, *, source: str = "", variables: Iterable[str] | No
 def recognised(ds: xr.Dataset, source: str = "") -> xr.Dataset:
     """The part of an archive's dataset that `normalise` can take: archives hold more than the package has names for."""
     stated = STATED_UNITS.get(source)
-    named = [str(v) for v in ds.data_vars if _quantity(str(v)) or _single(str(v))]
+    named = [str(v) for v in ds.data_vars if _quantity(str(v)) or _single(str(v)) or _at_sigma_995(str(v), ds[v])]
     return ds[[v for v in named if stated is None or v in stated or "units" in ds[v].attrs]]
 
 
@@ -295,6 +295,11 @@ def _single(name: str) -> Variable | None:
         return None
 
 
+def _at_sigma_995(name: str, array: xr.DataArray) -> bool:
+    """Whether this is NCEP's temperature of the lowest level. It calls all its temperatures `air`; the long name tells which."""
+    return name == "air" and "sigma level 995" in str(array.attrs.get("long_name", ""))
+
+
 def _channels(
     name: str, array: xr.DataArray, source: str, wanted: list[str] | None
 ) -> Iterator[tuple[Variable, xr.DataArray]]:
@@ -302,6 +307,8 @@ def _channels(
     base, single = _quantity(name), _single(name)
     if name == "z" and (array.attrs.get("GRIB_typeOfLevel") == "surface" or "surface" in array.coords):
         base, single = None, VARIABLES["orography"]
+    if _at_sigma_995(name, array):
+        base, single = None, VARIABLES["sigma_995_temperature"]
     if base is None:
         if single is None and wanted is None:
             try:

@@ -17,7 +17,7 @@ import json
 import lzma
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +89,20 @@ def decode(payload: bytes, step: float, shape: tuple[int, int, int]) -> np.ndarr
 # ---------------------------------------------------------------- files
 
 
-def write(path: str | Path, ds: xr.Dataset, noise: Mapping[str, float], default_noise: float = 0.06) -> None:
+def write(
+    path: str | Path,
+    ds: xr.Dataset,
+    noise: Mapping[str, float],
+    default_noise: float = 0.06,
+    roots: Container[str] = (),
+) -> None:
     """Pack a dataset of (time, lat, lon) and (lat, lon) variables with a regular time axis.
 
     Args:
         noise: by variable, the rounding step's noise step/√12 in units of the area-weighted standard deviation in time.
         default_noise: for variables not in `noise`.
+        roots: variables that are packed as their square root, in whose units their noise then is. Rounding in waves is as large in the
+            desert as in the storm, and what is cut off below zero there would make a world of 2.8 mm of rain a day one of 3.2.
 
     The file appears whole or not at all.
     """
@@ -127,11 +135,15 @@ def write(path: str | Path, ds: xr.Dataset, noise: Mapping[str, float], default_
                 header["variables"][name] = {"dims": 2}
                 add(str(name), lzma.compress(x.astype("<f4").tobytes()))
                 continue
+            if name in roots:
+                x = np.sqrt(x)
             offset = float(x.mean(dtype=np.float64))
             variance = x.var(axis=0, dtype=np.float64)
             deviation = float(np.sqrt((variance * weights).sum() / (weights.sum() * x.shape[2])))
             step = noise.get(str(name), default_noise) * deviation * np.sqrt(12)
-            header["variables"][name] = {"dims": 3, "offset": offset, "step": step}
+            header["variables"][name] = {"dims": 3, "offset": offset, "step": step} | (
+                {"root": True} if name in roots else {}
+            )
             add(str(name), encode(x - offset, step))
         add("header.json", json.dumps(header, indent=1).encode())
     os.replace(part, path)
@@ -175,6 +187,8 @@ class PackedFile:
         values += np.float32(entry["offset"])
         if name.startswith(("specific_humidity", "total_precipitation")):
             np.maximum(values, 0.0, out=values)  # rounding may leave a little less than nothing
+        if entry.get("root"):
+            np.square(values, out=values)
         values.flags.writeable = False
         return values
 

@@ -34,7 +34,7 @@ class Source:
     Attributes:
         name: what `open` takes.
         title: one line for a human.
-        role: what it stands for: `reanalysis`, `climate model`, `scenario`, `fine`.
+        role: what it stands for: `reanalysis`, `climate model`, or `fine` (of pairs for downscaling).
         splits: first and last day of each split, with gaps of at least six weeks: the longest lead time plus averaging window. A climate
             model is there to learn from: its year is all training, and scores come from the reference world.
         simulated: True for the project's own simulated worlds, which are neither ERA5 nor CMIP6.
@@ -51,7 +51,7 @@ class Source:
     @property
     def files(self) -> tuple[str, ...]:
         """Its files in the registry, in order of time."""
-        return tuple(f for f in _registry() if f.startswith(f"{self.name}/") and f.endswith(packed.SUFFIX))
+        return registered(f"{self.name}/")
 
 
 SOURCES: dict[str, Source] = {
@@ -96,6 +96,16 @@ SOURCES: dict[str, Source] = {
             "The idealised world of Held and Suarez at T31: no water, no mountains, no seasons, 12-hourly, 48 × 96 Gaussian",
             "climate model",
             {"train": ("2001-01-01", "2001-12-31")},
+        ),
+        Source(
+            "fine",
+            "The fine half of the pairs for downscaling: SPEEDY at T63 with its own terrain, daily, 96 × 192 Gaussian",
+            "fine",
+            {
+                "train": ("1985-01-01", "1985-07-31"),
+                "validation": ("1985-09-12", "1985-10-10"),
+                "test": ("1985-11-22", "1985-12-31"),
+            },
         ),
     )
 }
@@ -147,7 +157,7 @@ def open(name: str | os.PathLike[str], variables: Iterable[str] | None = None) -
     Args:
         name: one of
 
-            - a key of `SOURCES`, such as `reference`: the embedded worlds;
+            - a key of `SOURCES`, such as `reference`: the embedded worlds (for scenarios: `climax_lite.data.scenarios`);
             - `generated:reference`: all years of a world that `make data` has made, on its own grid;
             - `weatherbench2`, `weatherbench2-climatology`: ERA5 from object storage, which needs a network;
             - the path of a file or folder of NetCDF, zarr, GRIB or packed files: your own data, or what `climax-lite data get` wrote;
@@ -182,6 +192,10 @@ def open(name: str | os.PathLike[str], variables: Iterable[str] | None = None) -
     path = os.fspath(name).partition("?")[0]
     if Path(path).exists() or os.sep in path:
         return archives.open_folder(path, variables)
+    if name == "scenarios":
+        raise ValueError(
+            "scenarios are runs of years, each with its forcings: open them with climax_lite.data.scenarios()"
+        )
     known = ", ".join([*SOURCES, *remote])
     raise ValueError(
         f"unknown dataset {str(name)!r}: expected one of {known}, generated:WORLD, or the path of a file or folder"

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 import xarray as xr
 
+from ..variables import variable
 from .forecast import Batch, Record
+from .normalize import hours_of_day
 
 
 def by_run(runs: Iterable[str], held_out: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -55,12 +57,13 @@ class ProjectionSamples:
         """Find the windows.
 
         Args:
-            runs: name → (forcings, targets), both (year, lat, lon), normalised or not. Targets whose year has fewer than `history`
-                years of forcings up to it are not used.
+            runs: name → (forcings, targets), both (time, lat, lon), normalised or not, as `scenarios` and `open_climatebench` give them;
+                `time` counts years. Targets whose year has fewer than `history` years of forcings up to it are not used.
             history: T, years of forcings that a sample sees, its own included.
 
         Raises:
-            ValueError: when runs differ in variables, years have gaps, a target's year has no forcing, or no window is whole.
+            ValueError: when runs differ in variables, `time` counts no years or has gaps, a target's year has no forcing, or no window
+                is whole.
         """
         if not runs:
             raise ValueError("expected one run or more, got none")
@@ -71,16 +74,21 @@ class ProjectionSamples:
             if tuple(x.data_vars) != names or tuple(y.data_vars) != out:
                 raise ValueError(f"expected the variables {names} and {out} in every run, got others in {run}")
             for ds in (x, y):
-                if (np.diff(ds["year"].values) != 1).any():
+                if "time" not in ds.coords or ds["time"].dtype.kind not in "iu":
+                    raise ValueError(
+                        f"expected a coordinate 'time' that counts years, such as 2015, got none in {run}: "
+                        "use ds.assign_coords(time=ds.time.dt.year)"
+                    )
+                if (np.diff(ds["time"].values) != 1).any():
                     raise ValueError(f"expected consecutive years, got a gap in {run}")
-            at = y["year"].values - int(x["year"].values[0])
-            if at[0] < 0 or at[-1] >= x.sizes["year"]:
+            at = y["time"].values - int(x["time"].values[0])
+            if at[0] < 0 or at[-1] >= x.sizes["time"]:
                 raise ValueError(f"expected forcings for every year of the targets, got fewer in {run}")
             xs.append(_stack(x, names))
             ys.append(_stack(y, out))
             for position in np.flatnonzero(at >= history - 1):
                 ends.append((number, at[position], position))
-                years.append(int(y["year"].values[position]))
+                years.append(int(y["time"].values[position]))
         if not ends:
             raise ValueError(f"no run has {history} years of forcings up to a year with a target")
         return cls(source, names, out, history, tuple(xs), tuple(ys), np.array(ends), np.array(years), tuple(runs))
@@ -111,7 +119,44 @@ class ProjectionSamples:
 
 
 def _stack(ds: xr.Dataset, names: Iterable[str]) -> np.ndarray:
-    return np.stack([ds[n].transpose("year", "lat", "lon").values for n in names], axis=1).astype(np.float32)
+    return np.stack([ds[n].transpose("time", "lat", "lon").values for n in names], axis=1).astype(np.float32)
+
+
+def daily_means(ds: xr.Dataset) -> xr.Dataset:
+    """Means over the 24 hours that end at each 00 UTC, and are labelled by it, as the days of the world `fine` are.
+
+    For states at equal steps, by the trapezoidal rule: those at the two ends count half. Of states at 00 and 12 UTC a wave of one day
+    cancels, and one of half a day stays. Days with a state missing are left out; maps that do not change in time are kept.
+
+    Args:
+        ds: (time, lat, lon) at steps that divide a day, among them 00 UTC.
+
+    Raises:
+        ValueError: when the steps do not divide a day, no day is whole, or a variable is none of a state: what belongs to the six hours
+            before its time says nothing about the other half of twelve.
+    """
+    if fluxes := [str(v) for v in ds.data_vars if variable(str(v)).kind == "flux"]:
+        raise ValueError(f"expected states, got sums or means over six hours: leave out {', '.join(fluxes)}")
+    times = ds["time"].values
+    step = (times[1:] - times[:-1]).min() if len(times) > 1 else np.timedelta64(0, "h")
+    day = np.timedelta64(1, "D")
+    if not step or day % step:
+        raise ValueError(
+            f"expected two times or more, at steps that divide a day, got {len(times)} and {step / day * 24:g} h"
+        )
+    n = int(day // step)
+    ends = np.flatnonzero(hours_of_day(times) == 0)
+    ends = ends[ends >= n]
+    ends = ends[times[ends] - times[ends - n] == day]
+    if not len(ends):
+        raise ValueError("expected all states from one 00 UTC to the next, got no whole day")
+    moving = ds[[v for v in ds.data_vars if "time" in ds[v].dims]]
+    shares = [0.5 / n, *[1 / n] * (n - 1), 0.5 / n]
+    coords = {"time": ds["time"][ends]}
+    with xr.set_options(keep_attrs=True):
+        parts = [share * moving.isel(time=ends - k).assign_coords(coords) for k, share in enumerate(shares)]
+        mean = sum(parts[1:], parts[0]).astype("float32")
+    return ds.drop_dims("time").assign(mean)[list(ds.data_vars)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,10 +188,19 @@ class PairSamples:
     ) -> PairSamples:
         """Match the times of two records; those that only one of them has are left out.
 
+        Args:
+            variables: the inputs; by default all of `coarse`, those that do not change in time last.
+            out_variables: the targets; by default all of `fine` that change in time.
+            paired: False for two worlds with weather of their own: the same day and hour of the year is enough, of the first year that
+                has it in `coarse`.
+
         Raises:
             ValueError: when they have no time in common.
         """
-        _, left, right = np.intersect1d(coarse.times, fine.times, return_indices=True)
+        keys = [r.times if paired else _day_and_hour(r.times) for r in (coarse, fine)]
+        known, first = np.unique(keys[0], return_index=True)
+        right = np.flatnonzero(np.isin(keys[1], known))
+        left = first[np.searchsorted(known, keys[1][right])]
         if not len(left):
             raise ValueError(
                 f"expected times in common, got {coarse.times[0]!s:.16} to {coarse.times[-1]!s:.16} "
@@ -183,3 +237,12 @@ class PairSamples:
             self.source,
             torch.from_numpy(samples),
         )
+
+
+def _day_and_hour(times: np.ndarray) -> np.ndarray:
+    """Month, day and hour as one number: the same for every year."""
+    if times.dtype == object:  # cftime
+        return np.array([10_000 * t.month + 100 * t.day + t.hour for t in times])
+    months = times.astype("datetime64[M]")
+    days = (times.astype("datetime64[D]") - months).astype(int) + 1
+    return 10_000 * (months.astype(int) % 12 + 1) + 100 * days + hours_of_day(times)

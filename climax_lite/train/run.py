@@ -62,8 +62,9 @@ def pretrain(settings: Pretrain) -> Forecaster:
     data = DataModule(
         train, validation, settings.run.batch_size, settings.temperature, settings.run.seed, settings.run.workers
     )
+    patience = settings.patience if validation is not None else 0
     return fit(
-        forecaster, data, settings.optimisation, settings.run, Grid.regular(*shape), keep_best=validation is not None
+        forecaster, data, settings.optimisation, settings.run, forecaster.out_grid, validation is not None, patience
     )
 
 

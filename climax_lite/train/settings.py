@@ -142,6 +142,7 @@ class Pretrain:
         also_variables: variables that no source has but later data will, so that the network has a place for them.
         validation: the split that loss is watched on, as source:split; empty for none.
         validation_samples: at most so many of its initial times, spread evenly.
+        patience: validations without a better loss before it stops; zero never stops. The best weights are kept either way.
     """
 
     sources: tuple[str, ...] = ("windy", "sunny", "rainy", "smooth", "dry")
@@ -150,6 +151,7 @@ class Pretrain:
     also_variables: tuple[str, ...] = ()
     validation: str = "reference:validation"
     validation_samples: int = 512
+    patience: int = 0
     net: Net = field(default_factory=Net)
     optimisation: Optimisation = field(default_factory=Optimisation)
     run: Run = field(default_factory=Run)

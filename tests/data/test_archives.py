@@ -231,21 +231,21 @@ class TestClimateBench:
     def test_a_scenario_has_the_historical_forcings_before_it(self, folder):
         x, y = archives.open_climatebench(folder, "ssp245")
         assert list(x.data_vars) == ["CO2", "SO2", "CH4", "BC"]
-        assert x.year.values.tolist() == [*range(2003, 2027)]
-        assert y.year.values.tolist() == [*range(2015, 2027)]
+        assert x.time.values.tolist() == [*range(2003, 2027)]
+        assert y.time.values.tolist() == [*range(2015, 2027)]
         assert {v: (a.dims, a.dtype) for ds in (x, y) for v, a in ds.data_vars.items()} == {
-            v: (("year", "lat", "lon"), np.float32) for v in (*x.data_vars, *y.data_vars)
+            v: (("time", "lat", "lon"), np.float32) for v in (*x.data_vars, *y.data_vars)
         }
         assert float(x["CO2"].std(("lat", "lon")).max()) == 0  # a global series is the same everywhere
         at = {"lat": 22.5, "lon": 90}
-        np.testing.assert_allclose(x["CO2"].sel(at).sel(year=[2003, 2014, 2015, 2026]), [0.1883, 1500, 1536, 4524])
-        np.testing.assert_allclose(x["CH4"].sel(at).sel(year=[2014, 2015]), [0.3712, 0.3737])
-        np.testing.assert_allclose(x["SO2"].sel(at).sel(year=[2003, 2015]), [2.003, 2.015])
-        np.testing.assert_allclose(x["BC"].sel(at).sel(year=[2003, 2015]), [4.006, 4.03])
+        np.testing.assert_allclose(x["CO2"].sel(at).sel(time=[2003, 2014, 2015, 2026]), [0.1883, 1500, 1536, 4524])
+        np.testing.assert_allclose(x["CH4"].sel(at).sel(time=[2014, 2015]), [0.3712, 0.3737])
+        np.testing.assert_allclose(x["SO2"].sel(at).sel(time=[2003, 2015]), [2.003, 2.015])
+        np.testing.assert_allclose(x["BC"].sel(at).sel(time=[2003, 2015]), [4.006, 4.03])
 
     def test_targets_are_the_mean_of_the_members_that_a_year_has(self, folder):
         _, y = archives.open_climatebench(folder, "ssp245")
-        last = y.isel(year=[0, -1], lat=0, lon=0)
+        last = y.isel(time=[0, -1], lat=0, lon=0)
         # members 1, 2 and 3 in 2015; 1 and 2 in 2026
         np.testing.assert_allclose(last["2m_temperature"], [2017, 2027.5])
         np.testing.assert_allclose(last["diurnal_temperature_range"], [201.7, 202.75], rtol=1e-6)
@@ -256,7 +256,7 @@ class TestClimateBench:
         _, second = archives.open_climatebench(folder, "ssp245", member=2)
         assert float(second["2m_temperature"][-1, 0, 0]) == 2028
         _, third = archives.open_climatebench(folder, "ssp245", member=3)
-        assert third.year.values.tolist() == [*range(2015, 2026)]  # it lacks the last
+        assert third.time.values.tolist() == [*range(2015, 2026)]  # it lacks the last
         with pytest.raises(ValueError, match="ssp245 has no member 4: expected one of 1, 2, 3"):
             archives.open_climatebench(folder, "ssp245", member=4)
 
@@ -267,7 +267,7 @@ class TestClimateBench:
         }  # fmt: skip
         assert y["precipitation_rate_90"].attrs["units"] == "kg m-2 s-1"
         assert all("minus its mean in the pre-industrial control" in a.attrs["long_name"] for a in y.data_vars.values())
-        assert x.year.values.tolist() == y.year.values.tolist() == [*range(2003, 2015)]
+        assert x.time.values.tolist() == y.time.values.tolist() == [*range(2003, 2015)]
 
     def test_windows_by_run(self, folder):
         runs = {run: archives.open_climatebench(folder, run) for run in ("historical", "ssp245")}

@@ -310,7 +310,7 @@ class TestCommand:
             assert run("get", "climatebench", "--out", tmp_path / "cb", "--source", address) == 0
             assert [p.name for p in tmp_path.iterdir() if p.name.startswith("cb")] == ["cb"]
             x, y = archives.open_climatebench(tmp_path / "cb", "ssp245")
-            assert (x.sizes["year"], y.sizes["year"]) == (24, 12)
+            assert (x.sizes["time"], y.sizes["time"]) == (24, 12)
             capsys.readouterr()
             assert run("get", "climatebench", "--out", tmp_path / "cb", "--source", address) == 0
             assert "nothing to fetch: both archives are there already" in capsys.readouterr().out

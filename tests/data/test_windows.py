@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from climax_lite.data import Mixture, MixtureLoader, PairSamples, ProjectionSamples, Record, by_run, ordered
+from climax_lite.data import (
+    Mixture,
+    MixtureLoader,
+    PairSamples,
+    ProjectionSamples,
+    Record,
+    by_run,
+    daily_means,
+    ordered,
+)
 
 from .test_forecast import toy
 
@@ -15,11 +24,11 @@ def run(first, years, target_from=None):
     lat, lon = [-45.0, 45.0], [0.0, 90.0, 180.0, 270.0]
     field = np.broadcast_to(year[:, None, None], (years, 2, 4)).astype("float32")
     x = xr.Dataset(
-        {"CO2": (("year", "lat", "lon"), field), "SO2": (("year", "lat", "lon"), -field)},
-        {"year": year, "lat": lat, "lon": lon},
+        {"CO2": (("time", "lat", "lon"), field), "SO2": (("time", "lat", "lon"), -field)},
+        {"time": year, "lat": lat, "lon": lon},
     )
-    y = xr.Dataset({"tas": (("year", "lat", "lon"), 10 * field)}, {"year": year, "lat": lat, "lon": lon})
-    return x, y.sel(year=slice(target_from, None))
+    y = xr.Dataset({"tas": (("time", "lat", "lon"), 10 * field)}, {"time": year, "lat": lat, "lon": lon})
+    return x, y.sel(time=slice(target_from, None))
 
 
 def test_windows_end_at_their_target_and_stay_in_their_run():
@@ -47,9 +56,11 @@ def test_runs_that_do_not_fit_get_a_sentence():
     with pytest.raises(ValueError, match="in every run, got others in b"):
         ProjectionSamples.of({"a": (x, y), "b": (x.rename(CO2="CH4"), y)})
     with pytest.raises(ValueError, match="got a gap in a"):
-        ProjectionSamples.of({"a": (x.drop_sel(year=1855), y)})
+        ProjectionSamples.of({"a": (x.drop_sel(time=1855), y)})
+    with pytest.raises(ValueError, match=r"a coordinate 'time' that counts years.*got none in a: use ds.assign_coords"):
+        ProjectionSamples.of({"a": (x, y.assign_coords(time=y.time.values.astype("M8[Y]").astype("M8[ns]")))})
     with pytest.raises(ValueError, match="forcings for every year of the targets, got fewer in a"):
-        ProjectionSamples.of({"a": (x.sel(year=slice(1855, None)), y)})
+        ProjectionSamples.of({"a": (x.sel(time=slice(1855, None)), y)})
     with pytest.raises(ValueError, match="no run has 20 years"):
         ProjectionSamples.of({"a": (x, y)}, history=20)
     with pytest.raises(ValueError, match="one run or more"):
@@ -86,3 +97,61 @@ def test_pairs_without_a_common_time_get_a_sentence():
     later = later.assign_coords(time=later.time.values + np.timedelta64(1000, "D"))
     with pytest.raises(ValueError, match="expected times in common"):
         PairSamples.of(Record.of(toy(5)), Record.of(later))
+
+
+def test_unpaired_worlds_meet_on_the_same_day_of_the_year():
+    """Two years against half a year of another one: the first year that has the day serves."""
+    fine = toy(20, static=False)
+    other = fine.assign_coords(time=fine.time.values + np.timedelta64(365, "D"))  # 2001 and 2002: no leap year between
+    twice = xr.concat([fine.isel(time=slice(5, 20)), other], "time")
+    samples = PairSamples.of(Record.of(twice, "coarse"), Record.of(other, "fine"), paired=False)
+    assert not samples.paired
+    # days that the first year has come from it (15 states), the first five states from the second
+    assert samples.at.tolist() == [*([15 + k, k] for k in range(5)), *([k - 5, k] for k in range(5, 20))]
+    with pytest.raises(ValueError, match="expected times in common"):
+        PairSamples.of(Record.of(fine), Record.of(other))
+
+
+class TestDailyMeans:
+    def world(self, hours, step=12):
+        """A constant 280, a wave of one day with amplitude 3, and a trend of one a day."""
+        t = np.arange(0, hours + 1, step)
+        x = 280 + 3 * np.cos(2 * np.pi * t / 24) + t / 24
+        maps = np.broadcast_to(x[:, None, None], (len(t), 2, 3)).astype("float32")
+        times = np.datetime64("2001-01-01", "ns") + t * np.timedelta64(1, "h")
+        return xr.Dataset(
+            {
+                "2m_temperature": (("time", "lat", "lon"), maps, {"units": "K"}),
+                "orography": (("lat", "lon"), np.ones((2, 3), "float32")),
+            },
+            {"time": times, "lat": [-45.0, 45.0], "lon": [0.0, 120.0, 240.0]},
+        )
+
+    @pytest.mark.parametrize("step", [12, 6])
+    def test_the_wave_of_the_day_cancels_and_a_trend_stays(self, step):
+        got = daily_means(self.world(72, step))
+        assert got.time.values.astype("M8[h]").astype(str).tolist() == [
+            "2001-01-02T00",
+            "2001-01-03T00",
+            "2001-01-04T00",
+        ]
+        np.testing.assert_allclose(got["2m_temperature"][:, 1, 2], [280.5, 281.5, 282.5], rtol=1e-6)
+        assert got["2m_temperature"].attrs == {"units": "K"}
+        assert got["2m_temperature"].dtype == np.float32
+        assert list(got.data_vars) == ["2m_temperature", "orography"]
+        assert got["orography"].dims == ("lat", "lon")
+
+    def test_a_day_with_a_gap_is_left_out(self):
+        ds = self.world(72).isel(time=[0, 1, 2, 4, 5, 6])  # without noon of the second day
+        assert daily_means(ds).time.values.astype("M8[D]").astype(str).tolist() == ["2001-01-02", "2001-01-04"]
+
+    def test_bad_requests_get_a_sentence(self):
+        ds = self.world(48)
+        with pytest.raises(ValueError, match="leave out total_precipitation_6hr"):
+            daily_means(ds.assign(total_precipitation_6hr=ds["2m_temperature"]))
+        with pytest.raises(ValueError, match="got no whole day"):
+            daily_means(ds.isel(time=slice(1, 3)))
+        with pytest.raises(ValueError, match="steps that divide a day"):
+            daily_means(ds.isel(time=[0]))
+        with pytest.raises(ValueError, match="steps that divide a day, got 2 and 48 h"):
+            daily_means(ds.isel(time=[0, 4]))

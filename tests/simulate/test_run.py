@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import re
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import xarray as xr
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tools.simulate import embed
-from tools.simulate.run import _next, monthly_q_flux, open_run, reduce_day, run, statistics
+from tools.simulate.run import _continue_from, _lock, _next, monthly_q_flux, open_run, reduce_day, run, statistics
 from tools.simulate.world import Embedded, World
 
 
@@ -59,6 +60,15 @@ def test_a_world_that_has_run_is_passed_over(tmp_path, capsys, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["state.npz"]
     with pytest.raises(ImportError):
         run(World("w", "w", dt.date(2001, 1, 1), 2), tmp_path)
+
+
+def test_a_world_does_not_go_on_from_one_that_still_runs(tmp_path):
+    pytest.importorskip("fcntl")
+    (tmp_path / "hist").mkdir()
+    held = _lock(tmp_path / "hist/lock")
+    with pytest.raises(ValueError, match="hist is being run by another process: wait for it"):
+        _continue_from(None, tmp_path / "hist")
+    held.close()
 
 
 def fake_run(folder: Path, every_hours: int = 6) -> None:
@@ -134,42 +144,85 @@ def test_the_q_flux_is_the_mean_of_each_calendar_month(tmp_path):
 
 def year_of(lat, value, year):
     shape = (1, len(lat), 4)
-    fields = {name: (("time", "lat", "lon"), np.full(shape, value)) for name in ("tas", "diurnal_temperature_range")}
-    fields |= {name: (("time", "lat", "lon"), np.full(shape, value)) for name in ("pr", "pr90", "dimming")}
+    maps = {name: (("time", "lat", "lon"), np.full(shape, value)) for name in (*embed.ANNUAL, "dimming")}
     series = {"co2": (("time",), [300.0 + value]), "scenario_year": (("time",), [1850.0 + value])}
     time = np.array([f"{year}-07-02"], "datetime64[ns]")
-    return xr.Dataset(
-        fields | series, {"time": time, "lat": lat, "lon": np.arange(4) * 90.0}, {"title": "t", "world": "{}"}
-    )
+    coords = {"time": time, "lat": lat, "lon": np.arange(4) * 90.0}
+    return xr.Dataset(maps | series, coords, {"title": "t", "world": "{}"})
 
 
-def test_a_scenario_keeps_members_years_and_its_forcing():
+def years_of(first: int, values: range) -> xr.Dataset:
     lat = np.rad2deg(np.arcsin(np.polynomial.legendre.leggauss(2)[0]))
-    runs = [
-        xr.concat([year_of(lat, k + y, 1905 + y) for y in range(3)], "time", data_vars="minimal") for k in (0.0, 5.0)
-    ]
-    runs = [ds.assign_attrs(title="t", world="{}") for ds in runs]
-    out = embed.scenario("ssp245", runs)
-    assert dict(out.sizes) == {"member": 2, "time": 3, "lat": 32, "lon": 64}
-    np.testing.assert_array_equal(out.time, [1905, 1906, 1907])
-    np.testing.assert_allclose(out.tas[1, :, 4, 7], [5, 6, 7])
-    np.testing.assert_allclose(out.CO2, [300, 301, 302])
-    np.testing.assert_allclose(out.scenario_year, [1850, 1851, 1852])
-    assert out.pr.attrs["units"] == "kg m-2 s-1"
+    parts = [year_of(lat, float(v), first + k) for k, v in enumerate(values)]
+    return xr.concat(parts, "time", data_vars="minimal")
+
+
+RUN = World("hist", "historical, as it were", dt.date(1905, 1, 1), 3, spinup_days=0, settling_days=0)
+
+
+def test_a_scenario_keeps_years_and_its_forcing():
+    out = embed.scenario(RUN, years_of(1905, range(5, 8)))
+    assert dict(out.sizes) == {"time": 3, "lat": 32, "lon": 64}
+    assert out.attrs == {"title": "historical, as it were", "experiment": "historical", "world": "{}"}
+    assert out.time.values.tolist() == [1905, 1906, 1907]
+    np.testing.assert_allclose(out["2m_temperature"][:, 4, 7], [5, 6, 7])
+    np.testing.assert_allclose(out.CO2, [305, 306, 307])
+    np.testing.assert_allclose(out.scenario_year, [1855, 1856, 1857])
+    assert out["scenario_year"].dims == ("time",)
+    units = ["K", "K", "kg m-2 s-1", "kg m-2 s-1", "1", "ppm"]
+    assert [v.attrs["units"] for v in out.data_vars.values()] == units
+
+
+def test_years_in_which_a_world_settles_are_left_out():
+    settling = dataclasses.replace(RUN, spinup_days=365, settling_days=365 + 365)  # to 1 January 1906
+    assert embed.scenario(settling, years_of(1905, range(3))).time.values.tolist() == [1906, 1907]
 
 
 def test_a_scenario_is_rounded_to_a_small_part_of_what_changes(tmp_path):
     pytest.importorskip("netCDF4")
     rng = np.random.default_rng(1)
-    tas = 280 + rng.normal(size=(1, 30, 8, 16))
-    ds = xr.Dataset({"tas": (("member", "time", "lat", "lon"), tas), "CO2": (("time",), np.arange(30.0))})
+    maps = ("time", "lat", "lon")
+    tas = 280 + rng.normal(size=(30, 8, 16))
+    rain = np.maximum(rng.normal(size=(30, 8, 16)), 0)
+    ds = xr.Dataset({"tas": (maps, tas), "pr": (maps, rain), "CO2": (("time",), np.arange(30.0))})
     ds.to_netcdf(tmp_path / "a.nc", encoding={name: embed._rounding(v) for name, v in ds.data_vars.items()})
     with xr.open_dataset(tmp_path / "a.nc") as got:
         # Rounding to a tenth of the deviation leaves an error of 0.1/sqrt(12) of it.
         assert float(np.sqrt(((got.tas - tas) ** 2).mean())) == pytest.approx(0.1 / np.sqrt(12), rel=0.1)
+        assert float(got.pr.min()) == 0.0
         np.testing.assert_array_equal(got.CO2, np.arange(30.0))
 
 
-def test_scenarios_that_have_not_finished_are_not_embedded(tmp_path):
-    with pytest.raises(ValueError, match="slab: 0 of 12 years have run"):
-        embed.embed_scenarios(tmp_path)
+class TestEmbeddingScenarios:
+    @pytest.fixture(autouse=True)
+    def places(self, tmp_path, monkeypatch):
+        pytest.importorskip("netCDF4")
+        monkeypatch.setattr(embed, "DATA", tmp_path / "data")
+        monkeypatch.setattr(embed, "REGISTRY", tmp_path / "registry.txt")
+        monkeypatch.setattr(embed, "SCENARIOS", {"hist": "historical", "ssp126": "ssp126"})
+        monkeypatch.setattr(embed, "find", lambda name: dataclasses.replace(RUN, name=name))
+        monkeypatch.setattr(embed, "open_run", lambda folder: years_of(1905, range(5, 8)))
+        monkeypatch.setattr(embed, "check", lambda world, folder: "drift: none")
+        (tmp_path / "registry.txt").write_text("windy/2001.cxp sha256:0\n")
+
+    def ran(self, folder, name, years):
+        (folder / name).mkdir(exist_ok=True)
+        for year in range(1905, 1905 + years):
+            (folder / name / f"{year}.nc").touch()
+
+    def test_those_that_have_finished_are_taken_and_the_others_named(self, tmp_path):
+        self.ran(tmp_path, "hist", 3)
+        self.ran(tmp_path, "ssp126", 2)
+        said = embed.embed_scenarios(tmp_path).splitlines()
+        assert re.fullmatch(r"scenarios/historical.nc \d\.\d\d MB; drift: none", said[0])
+        assert said[1] == "ssp126: 2 of 3 years have run: 'python -m tools.simulate run ssp126' goes on with it"
+        first = (tmp_path / "data/scenarios/historical.nc").read_bytes()
+        self.ran(tmp_path, "ssp126", 3)
+        assert len(embed.embed_scenarios(tmp_path).splitlines()) == 1  # what is there is left alone
+        assert (tmp_path / "data/scenarios/historical.nc").read_bytes() == first
+        lines = (tmp_path / "registry.txt").read_text().splitlines()
+        assert [line.split()[0] for line in lines] == [
+            "scenarios/historical.nc",
+            "scenarios/ssp126.nc",
+            "windy/2001.cxp",
+        ]
