@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from filelock import FileLock
 
 from ..grid import Grid, Region
 from . import sources
@@ -164,14 +165,15 @@ class Record:
             "last": str(times[-1]),
         }
         about = json.loads(json.dumps(about))
-        if not (folder / "about.json").exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            part = folder / f"values.{os.getpid()}.part"
-            mapped = np.lib.format.open_memmap(part, "w+", np.float32, shape)
-            _fill(mapped, ds, moving, block, ready).flush()
-            os.replace(part, folder / "values.npy")
-            (folder / "about.part").write_text(json.dumps(about))
-            os.replace(folder / "about.part", folder / "about.json")
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock"):  # of several processes the first writes, the others wait
+            if not (folder / "about.json").exists():
+                part = folder / f"values.{os.getpid()}.part"
+                mapped = np.lib.format.open_memmap(part, "w+", np.float32, shape)
+                _fill(mapped, ds, moving, block, ready).flush()
+                os.replace(part, folder / "values.npy")
+                (folder / "about.part").write_text(json.dumps(about))
+                os.replace(folder / "about.part", folder / "about.json")
         if (found := json.loads((folder / "about.json").read_text())) != about:
             other = ", ".join(k for k in about if found.get(k) != about[k])
             raise ValueError(f"{folder} holds another record ({other} differ): give another folder, or delete this one")

@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import lightning as L
+import numpy as np
+import torch
 
-from ..data import Batch, ForecastSamples, Mixture, MixtureLoader, ordered
+from ..data import Batch, ForecastSamples, Mixture, MixtureLoader
 
 
 class _Ordered:
-    """Every validation sample once, in order, this rank's share of it."""
+    """Every validation sample once, this rank's share of it, in equally many batches on every rank: a rank with one more would wait for
+    the others for ever where the network is shared out (fsdp)."""
 
     def __init__(self, samples: ForecastSamples, batch_size: int, rank: int, world_size: int) -> None:
         self.samples, self.batch_size, self.rank, self.world_size = samples, batch_size, rank, world_size
 
     def __len__(self) -> int:
-        return -(-len(range(self.rank, len(self.samples), self.world_size)) // self.batch_size)
+        return -(-len(range(0, len(self.samples), self.world_size)) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        return ordered(self.samples, self.batch_size, 0, self.rank, self.world_size)
+        drawn = self.samples.draw(np.arange(len(self.samples)), np.random.default_rng(0))
+        for part in np.array_split(drawn[self.rank :: self.world_size], len(self)):
+            yield self.samples.batch(part)
 
 
 class _Run:
@@ -86,3 +91,7 @@ class DataModule(L.LightningDataModule):
         if self.validation is None:
             return []
         return _Ordered(self.validation, self.batch_size, *self._place())
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Without waiting for it: pinned memory is fetched while the GPU computes."""
+        return batch.to(device, non_blocking=True)

@@ -72,7 +72,10 @@ class Training(L.LightningModule):
             with torch.no_grad():
                 open_part = 1 - self.damping(batch.lead_hours, batch.out_variables) ** 2
                 weights = 1 / (open_part + self.optimisation.balance)
-            errors = errors * weights / weights.mean()
+                mean = weights.mean()
+                if self._trainer is not None and self.trainer.world_size > 1:  # that of the whole batch
+                    mean = self.trainer.strategy.reduce(mean, reduce_op="mean")
+            errors = errors * weights / mean
         return errors.mean()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:

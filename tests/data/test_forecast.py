@@ -208,7 +208,7 @@ class TestFiles:
         np.testing.assert_array_equal(mapped.values, Record.of(ds).values)
         again = Record.of(ds, "toy", tmp_path / "r")
         np.testing.assert_array_equal(again.values, mapped.values)
-        assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["about.json", "values.npy"]
+        assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["about.json", "lock", "values.npy"]
 
     def test_another_record_in_the_folder_is_refused(self, tmp_path):
         Record.of(toy(), "toy", tmp_path / "r")

@@ -11,7 +11,7 @@ from tests.train.worlds import FAST, NET, RUN, train
 
 CALM = dataclasses.replace(NET, dropout=0.0, drop_path=0.0)
 # Small rates: Adam divides by the size of the gradient, and makes a sign of what is rounding in one that is zero.
-OPTIMISATION = dataclasses.replace(FAST, steps=20)
+OPTIMISATION = dataclasses.replace(FAST, steps=20, balance=0.2)
 
 
 class Stop(Exception):
