@@ -110,6 +110,8 @@ def with_rows(function: Any) -> Verdict:
         return torch.cat(parts, 1).flatten(0, 1)
 
     expected = joined(by_pixel, new_by_pixel[:, known:])
+    by_one = kept.clone()
+    by_one[: pixels * (known + 1)].unflatten(0, (pixels, -1))[:, :known] = by_pixel
     cases: list[Case] = [
         (not torch.equal(old, kept_old), "Your function changes `old` in place.", "Write into a clone of `fresh`."),
         (_same(given, kept), "These are the fresh rows: nothing of the old head was kept.", "A slice of a view is written to with `view[...] = ...`; `reshape` may make a copy."),
@@ -119,6 +121,8 @@ def with_rows(function: Any) -> Verdict:
         (_same(given, joined(by_pixel, new_by_pixel[:, : wide - known])), "The new variables got the rows that belong to other ones of `fresh`.", "Variable 3 of the wide head keeps row 3 of each pixel of `fresh`."),
         (_same(given, joined(new_by_pixel[:, : wide - known], by_pixel)) or _same(given, joined(new_by_pixel[:, known:], by_pixel)),
          "At each pixel the new variables come first.", "They are appended: known variables keep their numbers 0, 1, 2, ..."),
+        (_same(given, joined(by_pixel, 0 * new_by_pixel[:, known:])), "The new rows are zero.", "Rows of new variables stay those of `fresh`."),
+        (_same(given, by_one), "The rows are right for one new variable, and there may be more.", "V' = len(fresh) // pixels, not known + 1."),
         (not _same(given, expected), "These are not the rows of the wide head.", "Do it on paper for V = 2, V' = 3 and four pixels: where does row 3 go?"),
         (not torch.equal(fresh, kept), "Your function changes `fresh` in place.", "fresh.clone()"),
     ]  # fmt: skip
@@ -222,7 +226,11 @@ def resize_positions(function: Any) -> Verdict:
     def resized(x: Tensor, size: tuple[int, int] = new, mode: str = "bicubic", corners: bool | None = False) -> Tensor:
         return F.interpolate(x, size=size, mode=mode, align_corners=corners)
 
+    def back_down(x: Tensor) -> Tensor:
+        return back(x.mT)
+
     swapped = pos.reshape(1, old[1], old[0], d).permute(0, 3, 1, 2)
+    down = swapped.mT
     cases: list[Case] = [
         (_same(given, back(resized(pos.reshape(1, d, *old)))), "The numbers of a token were taken for places: (L, D) was reshaped to (D, rows, columns).", "reshape to (1, rows, columns, D) first, then permute."),
         (_same(given, resized(maps).reshape(1, 72, d)), "On the way back (D, rows, columns) was reshaped to (L, D).", "permute before you flatten."),
@@ -231,7 +239,11 @@ def resize_positions(function: Any) -> Verdict:
         (_same(given, back(resized(maps, mode="nearest", corners=None))), "This takes the nearest patch.", "mode='bicubic'"),
         (_same(given, back(resized(swapped))) or _same(given, back(resized(swapped, new[::-1])))
          or _same(given, back(resized(maps, new[::-1]))) or _same(given, back(resized(maps.transpose(2, 3)))), "Rows and columns are swapped.", "The patches are numbered row by row: (rows, columns)."),
-        (not _same(given, back(resized(maps))), "These are not the interpolated vectors.", "Each of the D numbers is a map of its own."),
+        (any(_same(given, way(resized(m))) for m, way in ((down, back), (maps, back_down))), "You number the patches column by column.", "Row by row: the column runs fastest, on the way there and back."),
+        (_same(given, back(resized(F.pad(maps, (2, 2, 0, 0), "circular"), (8, 15))[..., 3:12])), "You joined the map at the date line: sensible, but the official code does not.", "A flat map: interpolate without padding."),
+        (_same(given, back(F.interpolate(maps, new, mode="bicubic", align_corners=False, antialias=True))), "`antialias` takes another curve.", "Leave it at False, as the official code."),
+        (_same(given, F.interpolate(pos.mT, 72, mode="linear", align_corners=False).mT), "You interpolated along the list of patches, where a row's last patch meets the next row's first.", "Make it a map of rows and columns first."),
+        (not _same(given, back(resized(maps))), "These are not the interpolated vectors.", "Each of the D numbers is a flat map of `old` patches, and becomes one of `new` with bicubic and align_corners=False."),
     ]  # fmt: skip
     return _first(cases, right("Right: old addresses on a new map."))
 

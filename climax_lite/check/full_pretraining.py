@@ -52,6 +52,25 @@ def counted(config: ClimaXConfig, num_in: int, num_out: int, batch: int) -> dict
     return {"encoder": parts["Global"] - blocks - head - 2 * batch * config.embed_dim, "blocks": blocks, "head": head}
 
 
+def _rows(given: float, truth: float, v: int, p: int, d: int, n: int, batch: int, places: int) -> Cases:
+    """The mistakes that touch one row of the table of the folded encoder."""
+    rows = {
+        "the query, or the query times the key weights": 2 * d * d,
+        "score vectors": 2 * n * d * v * (p + 1),
+        "matrices for the values": 2 * d * d * v * (p + 1),
+        "scores": batch * places * 2 * v * (p + 1) * n,
+        "outputs of all heads": batch * places * 2 * v * (p + 1) * d,
+        "output projection": batch * places * 2 * d * d,
+    }
+    factors = {"A product of (m, k) with (k, n) takes 2·m·k·n operations.": 2, "The whole row is missing.": np.inf}
+    often = {"For each of V variables.": v, "At each of L patches.": places, "For each sample.": batch}
+    return [
+        (_same(given, truth - rows[row] * (1 - 1 / factor)), f"One row of the encoder is not right: {row}.", hint)
+        for number, row in enumerate(rows)
+        for hint, factor in (factors | (often if number > 2 else {})).items()
+    ]
+
+
 @checker
 def forward_flops(function: Any) -> Verdict:
     """`forward_flops(config, num_in, num_out, batch)` → FLOPs of a forward pass with the folded encoder."""
@@ -77,9 +96,9 @@ def forward_flops(function: Any) -> Verdict:
         (not _same(head, truth["head"]), f"The head takes {truth['head']:,} FLOPs here, you have {head:,.0f}.", "Two maps D → D, and one to num_out·p² numbers, at each patch."),
         (_same(e, batch * (once + places * place)), "The score vectors and matrices are made once for the whole batch.", "They depend on weights only."),
         (_same(e, batch * places * place), "What is made once for the batch is missing.", "The first four rows of the table."),
-        (_same(e, once + batch * places * (place - 2 * d * d)), "The output projection is missing.", "The last row of the table."),
         (_same(e, 4 * d * d + 2 * (n * d + d * d) * v * p + batch * places * (2 * (n + d) * v * p + 2 * d * d)), "The one that joins the pixels is missing: a patch has p² + 1 numbers.", "It carries bias and name of the variable."),
         (_same(e, once + batch * places * (2 * (n + n * d) * v * (p + 1) + 2 * d * d)), "A head makes D/N of the D numbers, so all heads together make D.", "N products with D/N columns each."),
+        *_rows(e, truth["encoder"], v, p, d, n, batch, places),
         (not _same(e, truth["encoder"]), f"The encoder takes {truth['encoder']:,} FLOPs here, you have {e:,.0f}.", "Add up the table: the first four rows once, the last three for each of B·L patches."),
     ]  # fmt: skip
     verdict = _first(cases, right("PyTorch counts the same, to the last operation."))
@@ -93,6 +112,7 @@ def forward_flops(function: Any) -> Verdict:
 def mfu(function: Any) -> Verdict:
     """`mfu(samples_per_second, flops, peak, gpus)` → model FLOPs over what the GPUs could do."""
     given, one = (_number(attempt(function, 1500.0, 2e11, 1e15, gpus)) for gpus in (4, 1))
+    above = _number(attempt(function, 1500.0, 2e11, 6e14, 1))
     truth = 3 * 1500 * 2e11 / 4e15
     cases = [
         (_same(given, truth / 3), "That is the forward pass alone.", "The backward pass takes twice as much again."),
@@ -102,6 +122,7 @@ def mfu(function: Any) -> Verdict:
         (_same(given, 1 / truth), "That is upside down: an MFU is at most one.", "What was done over what could have been done."),
         (_same(given, 100 * truth), "That is per cent.", "Return the share itself."),
         (not _same(given, truth) or not _same(one, 4 * truth), f"1,500 samples per second of 2·10¹¹ FLOPs forward, on four GPUs of 10¹⁵ FLOP/s, are {truth:.3f}, not {given:.3g}.", "FLOP/s of the training over FLOP/s of all GPUs."),
+        (not _same(above, 1.5), f"With a peak that is too small the share is 1.5, and you say {above:.3g}.", "An MFU above one tells of a wrong peak or a wrong count: do not hide it."),
     ]  # fmt: skip
     return _first(cases, right("What the model needs over what the machines could do."))
 
@@ -130,7 +151,7 @@ def training_bytes(function: Any) -> Verdict:
         (_same(kept, act), "Checkpointing changes nothing in your function.", "Then a block keeps its input only, 4 bytes a number."),
         (_same(kept, 4 * tokens * d * depth), "The block that is being recomputed is missing.", "One block at a time has all of its activations."),
         (_same(kept, 4 * tokens * d + 36 * tokens * d), "Every block keeps its input.", "One input for each block, the rest for one block."),
-        (not _same(kept, truth[True, 1][1]), "Your activations with checkpointing are wrong.", "4 bytes for each input of a block, and 36 for one block."),
+        (not _same(kept, truth[True, 1][1]), f"With checkpointing {depth} blocks keep {truth[True, 1][1]:,} bytes here, not {kept:,.0f}.", "4 bytes for each input of a block, and 36 for one block."),
         (_same(sharded[0], 16 * n), "With four shards each GPU holds a quarter of the state.", "Divide by `shards`."),
         (not _same(sharded[1], act), "Sharding shares out the state, not the activations.", "Each GPU has samples of its own."),
         (found != truth and not all(_same(a, b) for c in truth for a, b in zip(found[c], truth[c], strict=True)), "One of the four cases is wrong.", "Checkpointing and shards do not know of each other."),
@@ -167,35 +188,51 @@ def run_cost(function: Any) -> Verdict:
 
 
 def made_up(kind: str, seed: int = 0, lines: int = 60) -> dict[str, np.ndarray]:
-    """A simulated log: a falling noisy loss, and one fault or `none`. No network was trained for it."""
+    """A simulated log with one fault, or something odd that is none (`LOGS`). No network was trained for it."""
     rng = np.random.default_rng(seed)
     loss = (0.7 + 0.5 * np.exp(-np.arange(lines) / 12)) * np.exp(0.06 * rng.standard_normal(lines))
     rate = 200 * np.exp(0.03 * rng.standard_normal(lines))
     validation, wait = np.full(lines, np.nan), np.full(lines, 0.02)
-    validation[9::10] = (0.35 if kind == "leak" else 1.05) * loss[9::10]
+    validation[9::10] = (0.65 if kind == "leak" else 0.97) * loss[9::10]
     at = int(rng.integers(lines // 3, lines // 2))
     if kind == "learning rate":
-        loss[at : at + 4] *= [6.0, 4.0, 3.0, 1.8]
-    slow = {"data": slice(at, None), "slow from the start": slice(None), "one slow line": slice(at, at + 1)}.get(kind)
-    if slow is not None:
-        rate[slow], wait[slow] = 0.4 * rate[slow], 0.6
+        loss[at : at + 4] *= [3.0, 3.0, 2.5, 1.8]
+    if kind == "uneven":
+        loss[[at, at + 4]] *= [0.45, 1.5]
+    if kind == "one low validation":
+        validation[lines // 10 * 10 - 1] *= 0.5
+    slow = {"data": slice(5 * lines // 8, None), "always": slice(None), "at the start": slice(lines // 3), "one late line": slice(-6, -5), "five late lines": slice(-6, -1)}.get(kind, slice(0))  # fmt: skip
+    rate[slow], wait[slow] = 0.3 * rate[slow], 0.7
+    for column in (loss, rate, wait):
+        column[4::20] = np.nan  # a line that knows nothing
     log = {"train_loss": loss, "validation_loss": validation, "samples_per_second": rate, "waiting_for_data": wait}
     return {"step": 4 * np.arange(lines) + 3} | log
+
+
+def three_logs() -> dict[str, dict[str, np.ndarray]]:
+    """The simulated logs of the chapter's figure, with one fault each."""
+    return {name: made_up(kind, seed, 40) for seed, (name, kind) in enumerate(zip("ABC", ("learning rate", "data", "leak"), strict=True))}  # fmt: skip
+
+
+LOGS: dict[str, tuple[str, str, str]] = {
+    "none": ("none", "A sound run gets an alarm: you said {said!r}.", "Noise of a few per cent is no fault. Does a NaN get into a comparison?"),
+    "uneven": ("none", "A sound run with one low loss, and one of half as much again four lines later, is called {said!r}.", "Compare with the median of the five lines before; one line, or the lowest so far, may be odd."),
+    "learning rate": ("learning rate", "A loss that jumps to three times what it was, and comes back after four lines, is called {said!r}.", "Compare each line with the median of the five before it. Does a NaN hide the jump?"),
+    "data": ("data", "A run that waits for its data in the last three eighths of its lines is called {said!r}.", "The later half decides, not the whole run. Does a NaN get into the median?"),
+    "always": ("data", "A run that waits for its data from the first line on is called {said!r}.", "A rate that does not fall can be too low; the share of waiting tells."),
+    "at the start": ("none", "A run that waits in the first third of its lines only is called {said!r}.", "The later half decides."),
+    "one late line": ("none", "One slow line in sixty raises the alarm {said!r}.", "The median line of the later half, not the worst."),
+    "five late lines": ("none", "Five slow lines of the later thirty raise the alarm {said!r}.", "The median line waits little: no mean."),
+    "leak": ("leak", "A validation loss of 0.65 of the training loss is called {said!r}.", "Most lines have no validation loss: leave out the NaN, then compare with the training loss of the same lines."),
+    "one low validation": ("none", "One low validation loss of six, the last, raises the alarm {said!r}.", "Compare medians."),
+}  # fmt: skip
+"""Kinds of `made_up` logs: what is right to say, the sentence for anything else, and a hint."""
 
 
 @checker
 def fault(function: Any) -> Verdict:
     """`fault(log)` → "learning rate", "data", "leak" or "none"."""
-    sentences: dict[str, tuple[str, str]] = {
-        "none": ("A sound run gets an alarm: you said {said!r}.", "Noise of a few per cent is no fault. Does a NaN get into a comparison?"),
-        "learning rate": ("A loss that jumps to six times what it was, and comes back after four lines, is called {said!r}.", "Compare each line with the one before it, or with a running median; a mean over the run hides a spike."),
-        "data": ("A run that begins to wait for its data in the middle is called {said!r}.", "The share of waiting, in the later part of the run."),
-        "slow from the start": ("A run that waits for its data from the first line on is called {said!r}.", "A rate that does not fall can be too low; the share of waiting tells."),
-        "leak": ("A validation loss of about a third of the training loss is called {said!r}.", "Most lines have no validation loss: leave out the NaN, then compare with the training loss of the same lines."),
-        "one slow line": ("One slow line in sixty raises the alarm {said!r}.", "The median forgives one line: another program had the disk."),
-    }  # fmt: skip
-    for kind, (sentence, hint) in sentences.items():
-        truth = {"slow from the start": "data", "one slow line": "none"}.get(kind, kind)
+    for kind, (truth, sentence, hint) in LOGS.items():
         for seed in range(4):
             said = attempt(function, {k: v.copy() for k, v in made_up(kind, seed).items()})
             if said not in ("learning rate", "data", "leak", "none"):

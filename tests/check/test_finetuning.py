@@ -89,6 +89,18 @@ def wrong_new_rows(old, fresh, known):
     return torch.cat([old.unflatten(0, (pixels, known)), fresh.unflatten(0, (pixels, -1))[:, :new]], 1).flatten(0, 1)
 
 
+def one_new(old, fresh, known):
+    out = fresh.clone()
+    for k in range(len(old) // known):
+        for v in range(known):
+            out[k * (known + 1) + v] = old[k * known + v]
+    return out
+
+
+def zeros_in_new(old, fresh, known):
+    return with_rows(old, torch.zeros_like(fresh), known)
+
+
 def into_fresh(old, fresh, known):
     fresh.copy_(with_rows(old, fresh, known))
     return fresh
@@ -169,6 +181,31 @@ def no_permute_back(pos_embed, old, new):
     return F.interpolate(maps, size=new, mode="bicubic").reshape(1, -1, pos_embed.shape[-1])
 
 
+def column_by_column(pos_embed, old, new, there=True, back=True):
+    rows, columns = old
+    by_rows = pos_embed.reshape(1, rows, columns, -1)
+    by_columns = pos_embed.reshape(1, columns, rows, -1).transpose(1, 2)
+    maps = (by_columns if there else by_rows).permute(0, 3, 1, 2)
+    maps = F.interpolate(maps, size=new, mode="bicubic", align_corners=False)
+    return maps.permute(0, 3, 2, 1).flatten(1, 2) if back else maps.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def round_the_globe(pos_embed, old, new):
+    three = pos_embed.reshape(1, *old, -1).repeat(1, 1, 3, 1).permute(0, 3, 1, 2)
+    three = F.interpolate(three, size=(new[0], 3 * new[1]), mode="bicubic", align_corners=False)
+    return three[..., new[1] : 2 * new[1]].permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def antialiased(pos_embed, old, new):
+    maps = pos_embed.reshape(1, *old, -1).permute(0, 3, 1, 2)
+    maps = F.interpolate(maps, size=new, mode="bicubic", align_corners=False, antialias=True)
+    return maps.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def along_the_list(pos_embed, old, new):
+    return F.interpolate(pos_embed.permute(0, 2, 1), size=new[0] * new[1], mode="linear").permute(0, 2, 1)
+
+
 # ---------------------------------------------------------------- compare
 
 
@@ -228,6 +265,8 @@ WRONG = [
     ("with_rows", new_first, "the new variables come first"),
     ("with_rows", wrong_new_rows, "belong to other ones"),
     ("with_rows", lambda old, fresh, known: fresh.clone(), "nothing of the old head"),
+    ("with_rows", one_new, "known + 1"),
+    ("with_rows", zeros_in_new, "The new rows are zero"),
     ("with_rows", into_fresh, "changes `fresh`"),
     ("with_rows", into_old, "changes `old`"),
     ("with_rows", matrices_only, "which has one axis only"),
@@ -259,6 +298,13 @@ WRONG = [
     ("resize_positions", lambda p, o, n: resize_positions(p, o, n, "bilinear"), "bilinear"),
     ("resize_positions", lambda p, o, n: resize_positions(p, o, n, "nearest", None), "nearest"),
     ("resize_positions", lambda p, o, n: resize_positions(p, o[::-1], n), "Rows and columns"),
+    ("resize_positions", column_by_column, "numbered row by row"),
+    ("resize_positions", lambda p, o, n: column_by_column(p, o, n, back=False), "column by column"),
+    ("resize_positions", lambda p, o, n: column_by_column(p, o, n, there=False), "column by column"),
+    ("resize_positions", round_the_globe, "the official code does not"),
+    ("resize_positions", antialiased, "another curve"),
+    ("resize_positions", along_the_list, "along the list of patches"),
+    ("resize_positions", lambda p, o, n: 2 * resize_positions(p, o, n), "not the interpolated vectors"),
     ("resize_positions", lambda p, o, n: resize_positions(p, o, n)[0], "shape (1, 72, 5), got (72, 5)"),
     ("compare", comparing(mean=lambda m, o, b: (m - o).mean()), "positive must mean that mine is better"),
     ("compare", comparing(mean=lambda m, o, b: m.mean()), "mean is not that"),

@@ -60,25 +60,43 @@ def run_cost(flops, gpus, peak, mfu, watts, pue, kg, hours=1.0, kwh=1.0, carbon=
     return {"hours": h, "kwh": e, "kg": kg * e * carbon}
 
 
-def fault(log, jump=2.0, share=0.1, leak=0.75, half=True, nan=True, order=("learning rate", "data", "leak")):
+def fault(log, jump=2.0, share=0.1, leak=0.75, before="median", wait="later median", low="medians", nan=True):
     loss, validation, waiting = log["train_loss"], log["validation_loss"], log["waiting_for_data"]
-    usual = np.array([np.nanmedian(loss[i - 5 : i]) for i in range(5, len(loss))])
+    lines = range(5, len(loss))
+    if before == "median":
+        usual = np.array([(np.nanmedian if nan else np.median)(loss[i - 5 : i]) for i in lines])
+    elif before == "lowest":
+        usual = np.fmin.accumulate(loss)[4:-1]
+    else:
+        usual = loss[4:-1]
+    later = waiting[len(waiting) // 2 :]
+    waits = {
+        "later median": np.nanmedian(later) if nan else np.median(later),
+        "later mean": np.nanmean(later),
+        "later most": np.nanmax(later),
+        "mean": np.nanmean(waiting),
+        "median": np.nanmedian(waiting),
+    }
     both = np.isfinite(loss) & np.isfinite(validation)
+    ratios = {
+        "medians": np.median(validation[both]) / np.median(loss[both]),
+        "last": validation[both][-1] / loss[both][-1],
+        "lowest": validation[both].min() / loss[both].min(),
+        "with nan": validation.mean() / loss.mean(),
+    }
     found = {
         "learning rate": np.any(loss[5:] > jump * usual),
-        "data": (np.nanmedian(waiting[len(waiting) // 2 :]) if half else waiting.max()) > share,
-        "leak": np.median(validation[both]) < leak * np.median(loss[both])
-        if nan
-        else not validation.mean() > leak * loss.mean(),
+        "data": waits[wait] > share,
+        "leak": not ratios[low] >= leak,
     }
-    return next((name for name in order if found[name]), "none")
+    return next((name for name in found if found[name]), "none")
 
 
 def by_rate(log):
     """Looks at a fall of the rate only."""
     rate = log["samples_per_second"]
     half = len(rate) // 2
-    return "data" if np.median(rate[half:]) < 0.6 * np.median(rate[:half]) else fault(log, share=2.0)
+    return "data" if np.nanmedian(rate[half:]) < 0.6 * np.nanmedian(rate[:half]) else fault(log, share=2.0)
 
 
 def workers(step, worker, margin=2.0, whole=math.ceil):
@@ -144,7 +162,7 @@ WRONG = [
     ("forward_flops", {"where": "no pixels"}, "p² pixels"),
     ("forward_flops", {"where": "once each"}, "made once for the whole batch"),
     ("forward_flops", {"where": "never once"}, "made once for the batch is missing"),
-    ("forward_flops", {"where": "no output"}, "output projection is missing"),
+    ("forward_flops", {"where": "no output"}, "not right: output projection. The whole row"),
     ("forward_flops", {"where": "no one"}, "The one that joins the pixels"),
     ("forward_flops", {"where": "every head"}, "all heads together make D"),
     ("mfu", {"factor": 1}, "forward pass alone"),
@@ -173,11 +191,18 @@ WRONG = [
     ("run_cost", {"carbon": 0.8}, "leaves out the building"),
     ("run_cost", {"carbon": 1000}, "kWh times kg"),
     ("fault", {"jump": 1.05}, "sound run gets an alarm"),
-    ("fault", {"jump": 20}, "jumps to six times"),
-    ("fault", {"share": 2.0}, "begin"),
-    ("fault", {"half": False}, "One slow line"),
-    ("fault", {"leak": 0.1}, "about a third"),
-    ("fault", {"nan": False}, "sound run gets an alarm"),
+    ("fault", {"jump": 20}, "jumps to three times"),
+    ("fault", {"before": "lowest"}, "the lowest so far"),
+    ("fault", {"before": "last"}, "one low loss"),
+    ("fault", {"share": 2.0}, "last three eighths"),
+    ("fault", {"wait": "median"}, "last three eighths"),
+    ("fault", {"nan": False}, "Does a NaN hide the jump"),
+    ("fault", {"wait": "mean"}, "in the first third"),
+    ("fault", {"wait": "later most"}, "One slow line"),
+    ("fault", {"wait": "later mean"}, "Five slow lines"),
+    ("fault", {"leak": 0.1}, "0.65 of the training loss"),
+    ("fault", {"low": "last"}, "One low validation loss"),
+    ("fault", {"low": "with nan"}, "sound run gets an alarm"),
     ("workers", {"margin": 1}, "without a margin"),
     ("workers", {"whole": math.floor}, "Rounded down"),
     ("workers", {"whole": float}, "Half a process"),
@@ -203,8 +228,10 @@ def test_usual_mistake_is_named(name, mistake, part):
         ("fault", lambda log: "bad", "Expected one of"),
         ("workers", lambda step, worker: math.ceil(2 * worker / step), "upside down"),
         ("mfu", lambda r, f, p, gpus=1: gpus * p / (3 * r * f), "upside down"),
+        ("mfu", lambda r, f, p, gpus=1: min(1, mfu(r, f, p, gpus)), "do not hide it"),
         ("training_bytes", lambda n, t, d, depth, c=False, s=1: training_bytes(n, t, d, depth, False, s), "changes nothing"),
         ("training_bytes", lambda n, t, d, depth, c=False, s=1: training_bytes(n, t, d, 1, c, s), "That is one block"),
+        ("training_bytes", lambda n, t, d, depth, c=False, s=1: training_bytes(n, t, d, depth, c, s, extra=32), "keep 3,440,640 bytes here, not 3,194,880"),
         ("training_bytes", lambda n, t, d, depth, c=False, s=1: {"state": 16 * n * t / s, "activations": 1}, "state of 16 million"),
         ("forward_flops", lambda *a: {"blocks": 1}, "Expected a dictionary"),
         ("run_cost", lambda *a: {"hours": 1.0, "kwh": 1.0, "kg": 1.0}, "take 12.5 hours"),
@@ -214,6 +241,38 @@ def test_other_mistakes(name, function, part):
     verdict = getattr(check, name)(function)
     assert verdict.state == "wrong"
     assert part in f"{verdict.sentence} {verdict.hint}", verdict
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (lambda v, p, d, n, places: places * 2 * (v - 1) * (p + 1) * n, "scores. For each of V"),
+        (lambda v, p, d, n, places: places * v * (p + 1) * n, "scores. A product"),
+        (lambda v, p, d, n, places: (places - 4) * 2 * v * (p + 1) * d, "outputs of all heads. At each of L patches"),
+        (lambda v, p, d, n, places: (places - 8) * 2 * d * d, "output projection. For each sample"),
+        (lambda v, p, d, n, places: n * d * v * (p + 1), "score vectors. A product"),
+        (lambda v, p, d, n, places: 2 * d * d, "the key weights. The whole row"),
+    ],
+)
+def test_the_row_of_the_table_is_named(change, part):
+    """Four samples of eight patches; the operations that are left out, and the row that is named."""
+
+    def left_out(config, num_in, num_out, batch):
+        found = forward_flops(config, num_in, num_out, batch)
+        places = batch * config.patches[0] * config.patches[1]
+        less = change(num_in, config.patch_size**2, config.embed_dim, config.num_heads, places)
+        return found | {"encoder": found["encoder"] - less}
+
+    verdict = check.forward_flops(left_out)
+    assert part in f"{verdict.sentence} {verdict.hint}", verdict
+
+
+def test_the_three_logs_of_the_chapter():
+    assert {name: fault(log) for name, log in check.three_logs().items()} == {
+        "A": "learning rate",
+        "B": "data",
+        "C": "leak",
+    }
 
 
 def test_counts_of_the_papers_network():
