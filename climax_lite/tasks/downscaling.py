@@ -2,9 +2,9 @@
 
     x̂ = B·x + d + σ_v · net(B·x, terrain)
 
-with B the bilinear interpolation onto the fine grid, d the mean over the training days of what it lacks, and σ_v the deviation of the rest.
-The paper's network gives the whole fine map; here it starts at zero, so that before its first step the answer is the best that needs
-no network, and every step is spent on what changes from day to day.
+with B a bicubic interpolation that keeps the means over the coarse cells, d the mean over the training days of what it lacks, and σ_v the
+deviation of the rest. The paper's network gives the whole fine map from the bilinear one; here it starts at zero, so that before its first
+step the answer is the best that needs no network, and every step is spent on what changes from day to day inside a coarse cell.
 
 Pairs are of two kinds. **Paired**: the coarse map is the conservative mean of the fine one (a perfect model), and every error counts.
 **Unpaired**: the coarse map is of another model, whose weather on that date is another; only climates can be compared, and a squared
@@ -53,6 +53,9 @@ COUSINS = {"total_precipitation_24hr": "total_precipitation_6hr"}
 BLOCK = 10
 """Days of a block in the bootstrap: errors of neighbouring days share their weather."""
 
+Pair = tuple[xr.Dataset, xr.Dataset]
+"""Coarse maps (time, h, w) and fine ones (time, H, W) of the same times, the latter with their terrain."""
+
 Method = Callable[[xr.Dataset], xr.Dataset]
 """Coarse maps (time, h, w) → fine ones (time, H, W), in physical units."""
 
@@ -65,9 +68,7 @@ def coarsen(fine: xr.Dataset, grid: Grid = COARSE) -> xr.Dataset:
     return regrid(fine[[v for v in fine.data_vars if "time" in fine[v].dims]], grid)
 
 
-def open_pairs(
-    part: str = "train", source: str = "fine", coarse: str = "", variables: Sequence[str] = ()
-) -> tuple[xr.Dataset, xr.Dataset]:
+def open_pairs(part: str = "train", source: str = "fine", coarse: str = "", variables: Sequence[str] = ()) -> Pair:
     """The coarse and the fine daily maps of a split, with the same times; the fine ones with their terrain. Both are held in memory.
 
     Args:
@@ -95,7 +96,7 @@ def _daily(ds: xr.Dataset) -> xr.Dataset:
     return daily_means(ds) if (times[1:] - times[:-1]).min() < np.timedelta64(1, "D") else ds
 
 
-def same_days(coarse: xr.Dataset, fine: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
+def same_days(coarse: xr.Dataset, fine: xr.Dataset) -> Pair:
     """Maps of the same dates in two worlds, or, where they share none, of the same days of the year; labelled with the fine ones' times.
 
     Raises:
@@ -116,19 +117,28 @@ def same_days(coarse: xr.Dataset, fine: xr.Dataset) -> tuple[xr.Dataset, xr.Data
 # ---------------------------------------------------------------- without a network
 
 
-def interpolate(coarse: xr.Dataset, grid: Grid, method: str = "bilinear") -> xr.Dataset:
-    """Coarse maps on a finer grid: `bilinear`, or `bicubic` (Keys 1981, a = −1/2), which is round the globe in longitude.
+def interpolate(coarse: xr.Dataset, grid: Grid, method: str = "bilinear", conserving: bool = False) -> xr.Dataset:
+    """Coarse maps on a finer grid, both round the globe.
 
-    Bicubic overshoots at edges, so amounts that cannot be negative are cut at zero; it wants equal steps between coarse cells.
+    Amounts that cannot be negative are cut at zero: bicubic overshoots at edges.
+
+    Args:
+        coarse: (time, h, w), without missing values.
+        grid: the fine one.
+        method: `bilinear`, or `bicubic` (Keys 1981, a = −1/2), which wants equal steps between coarse cells.
+        conserving: keep the means over the coarse cells. Interpolation B takes values at points; a coarse value is a mean, A of the fine
+            ones. So B is given other values at the points, (A·B)⁻¹·x, and A·B·(A·B)⁻¹·x = x. Unlike `conserve` it makes no steps.
 
     Raises:
         ValueError: for another method, or a coarse grid that bicubic cannot take.
     """
-    if method == "bilinear":
-        return regrid(coarse, grid, "bilinear")
-    if method != "bicubic":
+    source = Grid.from_dataset(coarse)
+    if method not in ("bilinear", "bicubic"):
         raise ValueError(f"expected method 'bilinear' or 'bicubic', got {method!r}")
-    rows, columns = _keys(Grid.from_dataset(coarse), grid)
+    both = weights(source, grid, "bilinear") if method == "bilinear" else _keys(source, grid)
+    if conserving:
+        both = tuple(b @ np.linalg.inv(a @ b) for a, b in zip(weights(grid, source), both, strict=True))  # type: ignore[assignment]
+    rows, columns = both
     return _mapped(coarse, grid, lambda x: rows @ x @ columns.T)
 
 
@@ -190,8 +200,8 @@ class Detail:
     """What is known without gradients: the mean detail of the training days, and the numbers that normalise.
 
     Attributes:
-        mean: (lat, lon) of the interpolated coarse maps.
-        detail: (lat, lon) of fine minus interpolated.
+        mean: (lat, lon) of the coarse maps, interpolated by `smooth`.
+        detail: (lat, lon) of fine minus these.
         scale: deviation of the interpolated maps about `mean`.
         unit: deviation of the details about `detail`: what a network is asked for is of order one.
         static: `STATIC`, normalised.
@@ -217,7 +227,7 @@ class Detail:
             raise ValueError("expected coarse and fine maps of the same times: pair them first (open_pairs, same_days)")
         grid = Grid.from_dataset(fine)
         w = xr.DataArray(grid.weights(), dims="lat", coords={"lat": fine["lat"]})
-        smooth = interpolate(coarse, grid).assign_coords(lat=fine["lat"], lon=fine["lon"])
+        smooth = _smooth(coarse, fine)
         mean, detail = smooth.mean("time"), (fine[names] - smooth).mean("time")
         static = fine[list(STATIC)]
         centred = static - (static * w).mean()
@@ -240,15 +250,14 @@ class Detail:
         return Grid.from_dataset(self.mean)
 
     def smooth(self, coarse: xr.Dataset) -> xr.Dataset:
-        """B·x: the coarse maps, interpolated.
+        """B·x: the coarse maps, interpolated so that their means over the coarse cells stay.
 
         Raises:
             ValueError: when a variable is missing.
         """
         if missing := [v for v in self.variables if v not in coarse]:
             raise ValueError(f"expected {', '.join(self.variables)}, got no {', '.join(missing)}")
-        smooth = interpolate(coarse[list(self.variables)], self.grid)
-        return smooth.assign_coords(lat=self.mean["lat"], lon=self.mean["lon"]).transpose("time", "lat", "lon")
+        return _smooth(coarse[list(self.variables)], self.mean)
 
     def __call__(self, coarse: xr.Dataset) -> xr.Dataset:
         """B·x + d: interpolated, with the mean detail."""
@@ -268,6 +277,12 @@ class Detail:
         for v in self.variables:
             out[v] = out[v].copy(data=_possible(v, out[v].values)).assign_attrs(variable(v).attrs)
         return out
+
+
+def _smooth(coarse: xr.Dataset, like: xr.Dataset) -> xr.Dataset:
+    """With the very coordinates of `like`, which xarray compares to the last bit."""
+    smooth = interpolate(coarse, Grid.from_dataset(like), "bicubic", conserving=True)
+    return smooth.assign_coords(lat=like["lat"], lon=like["lon"]).transpose("time", "lat", "lon")
 
 
 def _deviation(ds: xr.Dataset, w: xr.DataArray) -> dict[str, float]:
@@ -478,15 +493,20 @@ class Downscaling:
             raise ValueError(f"expected rows and columns of patches for crop, or nothing, got {self.crop}")
 
 
-def train(settings: Downscaling) -> Downscaler:
+def train(settings: Downscaling, pairs: Mapping[str, Pair] | None = None) -> Downscaler:
     """A downscaler from its settings; a stopped run goes on, and a finished one is read.
+
+    Args:
+        settings: what and how.
+        pairs: `train` and the validation split, where they have been opened already.
 
     Raises:
         ValueError: for a checkpoint that cannot be adapted, or settings that do not fit one another.
     """
     worlds = (settings.source, settings.coarse, settings.variables)
-    learn = open_pairs("train", *worlds)
-    watch = open_pairs(settings.validation, *worlds) if settings.validation else None
+    if pairs is None:
+        pairs = {part: open_pairs(part, *worlds) for part in ("train", settings.validation) if part}
+    learn, watch = pairs["train"], pairs[settings.validation] if settings.validation else None
     model = untrained(settings, Detail.fit(*learn))
     model.about = {
         "task": "downscaling",
@@ -584,18 +604,19 @@ def score(prediction: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
 
 
 def baselines(detail: Detail) -> dict[str, Method]:
-    """Methods that need no network; those but the first two make the means over coarse cells right."""
-    grid, names = detail.grid, list(detail.variables)
+    """Methods that need no network; the last three keep the means over the coarse cells."""
+    names = list(detail.variables)
 
-    def conserving(method: Method) -> Method:
-        return lambda coarse: conserve(method(coarse), coarse[names])
+    def interpolated(method: str) -> Method:
+        return lambda coarse: interpolate(coarse[names], detail.grid, method)
 
+    bilinear = interpolated("bilinear")
     return {
-        "bilinear": detail.smooth,
-        "bicubic": lambda coarse: interpolate(coarse[names], grid, "bicubic"),
-        "mean detail": detail,
-        "bilinear, conserving": conserving(detail.smooth),
-        "mean detail, conserving": conserving(detail),
+        "bilinear": bilinear,
+        "bicubic": interpolated("bicubic"),
+        "bilinear, conserved": lambda coarse: conserve(bilinear(coarse), coarse[names]),
+        "conserving": detail.smooth,
+        "mean detail": lambda coarse: conserve(detail(coarse), coarse[names]),
     }
 
 
@@ -605,7 +626,7 @@ def arms(steps: int = 400, batch_size: int = 16) -> dict[str, Downscaling]:
     A crop of 8 × 16 patches has 2,048 cells, and a whole map, which the U-Net sees, nine times as many.
     """
     o = Optimisation(steps=steps, learning_rate=5e-4, warmup_steps=steps // 10)
-    r = Run(batch_size=batch_size, validate_every=max(1, steps // 4), save_every=10**9, progress=False)
+    r = Run(batch_size=batch_size, validate_every=max(1, steps // 2), save_every=10**9, progress=False)
     tuned = Downscaling(optimisation=o, run=r)
     fast = dataclasses.replace(o, learning_rate=1e-3)
     scratch = dataclasses.replace(tuned, checkpoint="", optimisation=fast)
@@ -626,15 +647,18 @@ def results(
     Args:
         seed: of the networks.
         part: the split that is scored.
-        networks: name → settings; by default `arms()`. Their answers conserve the coarse means.
+        networks: name → settings, of the paired world `fine`; by default `arms()`. Their answers conserve the coarse means.
         keep: called with the name and the fine maps of each model, for figures.
     """
-    coarse, fine = open_pairs(part)
-    methods = baselines(Detail.fit(*open_pairs("train")))
-    for name, settings in (arms() if networks is None else networks).items():
+    networks = arms() if networks is None else networks
+    used = {part, "train", *(n.validation for n in networks.values())} - {""}
+    pairs = {p: open_pairs(p) for p in used}
+    methods = baselines(Detail.fit(*pairs["train"]))
+    for name, settings in networks.items():
         with tempfile.TemporaryDirectory() as out:
             run = dataclasses.replace(settings.run, out=out, seed=seed)
-            methods[name] = train(dataclasses.replace(settings, run=run)).downscale
+            methods[name] = train(dataclasses.replace(settings, run=run), pairs).downscale
+    coarse, fine = pairs[part]
     rows: list[dict[str, Any]] = []
     for name, method in methods.items():
         found = method(coarse)

@@ -314,6 +314,15 @@ def test_a_surprise_is_a_sentence(ds, says):
         door.normalise(ds)
 
 
+def test_ncep_calls_every_temperature_air():
+    ds = raw("air", 280, "degK")
+    with pytest.raises(ValueError, match="unknown variable 'air'"):
+        door.normalise(ds)
+    ds["air"].attrs["long_name"] = "4xDaily Air temperature at sigma level 995"
+    assert list(door.recognised(ds).data_vars) == ["air"]
+    assert list(door.normalise(ds).data_vars) == ["sigma_995_temperature"]
+
+
 # ---------------------------------------------------------------- real pieces
 
 
