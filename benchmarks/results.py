@@ -145,7 +145,7 @@ def differences(card: xr.Dataset) -> list[dict[str, Any]]:
     for model in map(str, card["model"].values):
         arms.setdefault(split(model)[0], []).append(model)
     mean = {
-        arm: scorecard(card["scores"].sel(model=m).mean("model").expand_dims("model")).squeeze("model")
+        arm: scorecard(card["scores"].sel(model=m).mean("model", keep_attrs=True).expand_dims("model")).squeeze("model")
         for arm, m in arms.items()
     }
     found = []

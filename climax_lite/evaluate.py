@@ -130,7 +130,10 @@ def evaluate(
         times = initial[first : first + batch_size]
         state = truth.states(times, used)
         parts.append(_block(state, times, predictors, truth, leads, metrics, region))
-    card = scorecard(xr.concat(parts, "time"))
+    scores = xr.concat(parts, "time")
+    if window:
+        scores.attrs["window_hours"] = window[1] - window[0]
+    card = scorecard(scores)
     train = sources.split(source, "train")
     shape = truth.grid.shape
     card.attrs = {
@@ -274,11 +277,15 @@ def initial_times(times: np.ndarray, leads: Sequence[float], every_hours: float)
 
 
 def scorecard(scores: xr.DataArray) -> xr.Dataset:
-    """Scores (model, variable, lead, metric, time) with their means and 95 % intervals."""
+    """Scores (model, variable, lead, metric, time) with their means and 95 % intervals.
+
+    The attribute `window_hours` of scores of means over a window, whose lead times are the middle, makes the blocks reach its end.
+    """
     times = scores["time"].values
+    beyond = float(scores.attrs.get("window_hours", 0)) / 2
     low, high = (xr.full_like(scores.isel(time=0, drop=True), np.nan) for _ in range(2))
     for i, lead in enumerate(scores["lead"].values):
-        block = block_length(times, float(lead))
+        block = block_length(times, float(lead) + beyond)
         for index in np.ndindex(*(scores.sizes[d] for d in ("model", "variable", "metric"))):
             at = dict(zip(("model", "variable", "metric"), index, strict=True)) | {"lead": i}
             low[at], high[at] = _interval(scores[at].values, block)
@@ -317,7 +324,8 @@ def compare(a: xr.Dataset, b: xr.Dataset) -> xr.Dataset:
         raise ValueError(
             f"expected scores of the same variables, leads, metrics and initial times ({error})"
         ) from error
-    card = scorecard((both[0] - both[1]).expand_dims("model")).squeeze("model")
+    difference = (both[0] - both[1]).expand_dims("model").assign_attrs(a["scores"].attrs)
+    card = scorecard(difference).squeeze("model")
     return card.rename(score="difference").drop_vars("model", errors="ignore")
 
 

@@ -82,6 +82,7 @@ class TestScores:
         late = score(models=lambda known, hours: known, source=world, window=(24, 48), baselines=())
         np.testing.assert_allclose(late.score.sel(metric="bias"), -0.48, rtol=1e-3)
         assert card.attrs["window"] == "mean over 24 to 48 h"
+        assert card.scores.attrs["window_hours"] == 24
         with pytest.raises(ValueError, match=r"expected a forecaster of the window \(24, 48\), got one of None"):
             score(models=damped(), source=world, window=(24, 48), baselines=())
 
@@ -193,6 +194,8 @@ class TestIntervals:
                 "time": np.datetime64("1986-01-01") + np.arange(400) * 24 * HOUR,
             },
         )
+        # 400 days hold four blocks of 11 days (a day ahead), but not of 101: of means over 180 days about that day
+        assert np.isnan(room.scorecard(scores.assign_attrs(window_hours=180 * 24)).low).all()
         card = room.scorecard(scores)
         a, b = card.sel(model="a"), card.sel(model="b")
         assert a.high.item() > b.low.item()
