@@ -134,7 +134,7 @@ def rows(card: xr.Dataset) -> list[dict[str, Any]]:
                             "score": round(float(at["score"]), 6),
                             "low": low,
                             "high": high,
-                        }  # fmt: skip
+                        }
                     )
     return found
 

@@ -92,9 +92,9 @@ def for_projection(
 ) -> ClimaX:
     """A network for climate projection that knows what a network of forecasts has learned (Nguyen et al. 2023, section 4.4).
 
-    Kept are the blocks, norms, aggregation, position and lead-time embeddings. New are the tokens and embeddings of the variables, which are
-    forcings and no weather, the embeddings of the years, and the pooled head with its attention over the years. That is what the official
-    code keeps; there it follows from which names and shapes fit.
+    Kept are the blocks, norms, aggregation, position and lead-time embeddings. New are the tokens and embeddings of the variables, which
+    are forcings and no weather, the embeddings of the years, and the pooled head with its attention over the years. That is what the
+    official code keeps; there it follows from which names and shapes fit.
 
     Args:
         net: on the grid of the forcings (`on_grid_shape` puts it there).

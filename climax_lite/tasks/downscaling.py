@@ -1,4 +1,4 @@
-"""Downscaling (Nguyen et al. 2023, section 4.5): from a coarse map of a day to the fine one.
+"""Downscaling (Nguyen et al. 2023): from a coarse map of a day to the fine one.
 
     x̂ = B·x + d + σ_v · net(B·x, terrain)
 
