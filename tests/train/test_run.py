@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import shutil
 
 import lightning as L
 import numpy as np
@@ -153,6 +154,16 @@ def test_recomputed_activations_change_nothing(tmp_path):
     again = train(tmp_path / "again", net=dataclasses.replace(NET, checkpointing=True))
     for name, w in weights(plain).items():
         torch.testing.assert_close(weights(again)[name], w, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_a_compiled_network_learns_the_same(tmp_path):
+    """Without noise: a compiled dropout draws other numbers."""
+    o, calm = dataclasses.replace(FAST, steps=4), dataclasses.replace(NET, dropout=0.0, drop_path=0.0)
+    plain = train(tmp_path / "plain", o, net=calm)
+    compiled = train(tmp_path / "compiled", o, dataclasses.replace(RUN, compile=True), net=calm)
+    for name, w in weights(plain).items():
+        torch.testing.assert_close(weights(compiled)[name], w, rtol=1e-4, atol=1e-5)
 
 
 def test_the_seed_is_all_that_matters(tmp_path):
