@@ -26,10 +26,9 @@ book: $(READY)  ## execute and build the book; warnings are errors
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter-book build book/ -W --keep-going
 	@echo "The book is at file://$(CURDIR)/_build/html/index.html"
 
-# One thread for each of the two workers, and for the kernels that they start: more would only wait for one another.
 # Work is stolen because the notebooks are the long tests: the default deals tests out in blocks, nearly all of them to one worker.
 test: $(READY)  ## all tests that need no built book; where it is built, solutions are not executed again
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not site and not browser"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not site and not browser"
 
 lint: $(READY)  ## style, types, import contracts, notebooks and vendored files in step with their sources
 	$(BIN)/ruff check .

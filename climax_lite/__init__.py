@@ -15,7 +15,22 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import baselines, check, data, evaluate, grid, metrics, model, plot, regrid, train, variables, widgets
+    from . import (
+        baselines,
+        check,
+        data,
+        emulators,
+        evaluate,
+        grid,
+        metrics,
+        model,
+        plot,
+        regrid,
+        tasks,
+        train,
+        variables,
+        widgets,
+    )
     from .checkpoints import load
     from .data import open as open_data
     from .forecaster import Forecaster
@@ -34,6 +49,7 @@ __all__ = [
     "baselines",
     "check",
     "data",
+    "emulators",
     "evaluate",
     "forecast",
     "grid",
@@ -43,6 +59,7 @@ __all__ = [
     "open_data",
     "plot",
     "regrid",
+    "tasks",
     "train",
     "variables",
     "widgets",

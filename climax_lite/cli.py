@@ -10,6 +10,8 @@ COMMANDS = {  # name: (module and function of it, `f(argv) -> exit status`; what
     "data": ("climax_lite.data.download:main", "list, fetch and check archives of weather and climate"),
     "pretrain": ("climax_lite.commands:pretrain", "train a new network on many simulated worlds"),
     "finetune": ("climax_lite.commands:finetune", "adapt a checkpoint to one world"),
+    "project": ("climax_lite.commands:project", "train a network for climate projection"),
+    "downscale": ("climax_lite.commands:downscale", "train a network for downscaling"),
     "evaluate": ("climax_lite.commands:evaluate", "score checkpoints beside persistence and climatology"),
     "forecast": ("climax_lite.commands:forecast", "make a forecast from a checkpoint and an initial state"),
 }
@@ -17,7 +19,7 @@ COMMANDS = {  # name: (module and function of it, `f(argv) -> exit status`; what
 _EXTRAS = {"lightning": "train", "tensorboard": "tensorboard"}
 """Which extra brings a package; all others come with `cloud`."""
 
-_GOES_ON = ("data", "pretrain", "finetune")
+_GOES_ON = ("data", "pretrain", "finetune", "project", "downscale")
 """Commands that keep what is done when they are stopped."""
 
 

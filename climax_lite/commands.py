@@ -1,4 +1,4 @@
-"""`climax-lite pretrain`, `finetune`, `evaluate` and `forecast`: from words on the command line to calls of the package.
+"""`climax-lite pretrain`, `finetune`, `project`, `downscale`, `evaluate`, `forecast`: from words on the command line to calls.
 
 Help needs neither torch nor Lightning: what is heavy is imported when there is something to do.
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import importlib
 import importlib.util
 import json
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,24 @@ examples:
 
 The result is OUT/forecaster.safetensors. A run that was stopped goes on when the same command is given again."""
 
+_PROJECT = """\
+Train a network that projects the climate from ten years of forcings (ClimateBench).
+
+examples:
+  climax-lite project configs/projection.yaml --tier tiny
+  climax-lite project configs/projection.yaml --tier tiny --checkpoint '' --policy full --run.out runs/scratch     (the control)
+
+The result is OUT/forecaster.safetensors, which climax_lite.tasks.projection.ClimateEmulator.load reads."""
+
+_DOWNSCALE = """\
+Train a network that makes fine maps of coarse ones.
+
+examples:
+  climax-lite downscale configs/downscaling.yaml --tier tiny
+  climax-lite downscale configs/downscaling.yaml --tier tiny --checkpoint '' --run.out runs/scratch     (the control)
+
+The result is OUT/forecaster.safetensors, which climax_lite.tasks.downscaling.Downscaler.load reads."""
+
 _EVALUATE = """\
 Score checkpoints beside persistence, climatology and damped persistence.
 
@@ -68,26 +87,38 @@ def pretrain(argv: Sequence[str]) -> int:
     """The command `climax-lite pretrain`."""
     from .train.settings import Pretrain
 
-    return _train("pretrain", Pretrain, _PRETRAIN, argv)
+    return _train("pretrain", Pretrain, _PRETRAIN, argv, "train", "pretrain")
 
 
 def finetune(argv: Sequence[str]) -> int:
     """The command `climax-lite finetune`."""
     from .train.settings import Finetune
 
-    return _train("finetune", Finetune, _FINETUNE, argv)
+    return _train("finetune", Finetune, _FINETUNE, argv, "train", "finetune")
 
 
-def _train(name: str, kind: type, text: str, argv: Sequence[str]) -> int:
+def project(argv: Sequence[str]) -> int:
+    """The command `climax-lite project`."""
+    from .tasks.settings import Projection
+
+    return _train("project", Projection, _PROJECT, argv, "tasks.projection", "train")
+
+
+def downscale(argv: Sequence[str]) -> int:
+    """The command `climax-lite downscale`."""
+    from .tasks.settings import Downscaling
+
+    return _train("downscale", Downscaling, _DOWNSCALE, argv, "tasks.downscaling", "train")
+
+
+def _train(name: str, kind: type, text: str, argv: Sequence[str], room: str, function: str) -> int:
     settings = read_settings(name, kind, text, argv)
     if settings is None:
         return 0
-    from . import train
-
     if settings.run.tensorboard and not importlib.util.find_spec("tensorboard"):
         raise ImportError("tensorboard", name="tensorboard")  # before the data are prepared
     try:
-        getattr(train, name)(settings)
+        getattr(importlib.import_module(f".{room}", __package__), function)(settings)
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning ends an interrupted run so
             raise KeyboardInterrupt from None
@@ -95,9 +126,8 @@ def _train(name: str, kind: type, text: str, argv: Sequence[str]) -> int:
     from lightning.pytorch.utilities import rank_zero_only
 
     if getattr(rank_zero_only, "rank", 0) == 0:
-        print(
-            f"{settings.run.out}/forecaster.safetensors is whole; 'climax-lite evaluate {settings.run.out}' scores it"
-        )
+        scores = f"; 'climax-lite evaluate {settings.run.out}' scores it" if room == "train" else ""
+        print(f"{settings.run.out}/forecaster.safetensors is whole{scores}")
     return 0
 
 

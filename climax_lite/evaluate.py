@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import csv
 import datetime
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -163,7 +164,6 @@ class _Truth:
     record: xr.Dataset  # all variables of the split, as they are
     scored: xr.Dataset  # what is scored, of the split
     grid: Grid
-    climatology: Climatology  # of what is scored
     window: tuple[int, int] | None
 
     @classmethod
@@ -176,24 +176,33 @@ class _Truth:
         window: tuple[int, int] | None,
     ) -> _Truth:
         record = sources.open(source).sel(time=sources.split(source, split))
-        wanted = _wanted(record, variables)
-        own = grid is None
+        scored = record[_wanted(record, variables)]
         grid = grid or Grid.from_dataset(record)
-        if window:
-            return cls(
-                source,
-                record,
-                _trailing(on_grid(record[wanted].load(), grid), window),
-                grid,
-                Climatology.fit(_training_part(source, wanted, grid, window)),
-                window,
+        return cls(source, record, _trailing(on_grid(scored.load(), grid), window) if window else scored, grid, window)
+
+    @functools.cached_property
+    def training(self) -> xr.Dataset:
+        """What is scored, of the training part, or of its last `MOST_TIMES` times."""
+        ds = sources.open(self.source)[self.variables].sel(time=sources.split(self.source, "train"))
+        ds = on_grid(ds.isel(time=slice(-MOST_TIMES, None)), self.grid).load()
+        return _trailing(ds, self.window) if self.window else ds
+
+    @functools.cached_property
+    def climatology(self) -> Climatology:
+        """Of what is scored, from the training part.
+
+        Raises:
+            ValueError: when that is too short.
+        """
+        if self.window:
+            return Climatology.fit(self.training)
+        shape = self.grid.shape
+        found = statistics(self.source, grid_shape=shape if self.grid.is_regular else None).climatology
+        if found is None:
+            raise ValueError(
+                f"the training part of {self.source!r} is too short for a climatology: expected a year or more"
             )
-        regular = not own and grid.periodic
-        climatology = statistics(source, grid_shape=grid.shape if regular else None).climatology
-        if climatology is None:
-            raise ValueError(f"the training part of {source!r} is too short for a climatology: expected a year or more")
-        climatology = Climatology(on_grid(climatology.coefficients[wanted], grid))
-        return cls(source, record, record[wanted], grid, climatology, None)
+        return Climatology(on_grid(found.coefficients[self.variables], self.grid))
 
     @property
     def variables(self) -> list[str]:
@@ -228,19 +237,11 @@ class _Truth:
             return AnomalyPersistence(self.climatology) if self.window else persistence
         if name == "climatology":
             return self.climatology
-        train = _training_part(self.source, self.variables, self.grid, self.window)
         if name == "damped persistence":
-            return DampedPersistence.fit(train, self.climatology)
-        step = np.diff(train["time"].values[:2])[0] / _hour(train["time"].values)
-        gap = int(np.ceil(2 * self.window[1] / step)) if self.window else 40
-        components = min(200, train.sizes["time"] // 4)
-        return LinearModel.fit(train, self.climatology, components=components, gap=gap)
-
-
-def _training_part(source: str, wanted: list[str], grid: Grid, window: tuple[int, int] | None) -> xr.Dataset:
-    ds = sources.open(source)[wanted].sel(time=sources.split(source, "train"))
-    ds = on_grid(ds.isel(time=slice(-MOST_TIMES, None)), grid).load()
-    return _trailing(ds, window) if window else ds
+            return DampedPersistence.fit(self.training, self.climatology)
+        times = self.training["time"].values
+        gap = int(np.ceil(2 * self.window[1] / (np.diff(times[:2])[0] / _hour(times)))) if self.window else 40
+        return LinearModel.fit(self.training, self.climatology, components=min(200, len(times) // 4), gap=gap)
 
 
 def _trailing(ds: xr.Dataset, window: tuple[int, int]) -> xr.Dataset:

@@ -89,9 +89,7 @@ class Forecaster(Predictor):
         """Of what it forecasts: the cells of the region's patches, or `grid`. Longitudes are those of `grid`."""
         if self.patch_ids is None:
             return self.grid
-        columns, size = self.config.patches[1], self.config.patch_size
-        ids = np.array(self.patch_ids)
-        rows, cols = ((np.unique(i)[:, None] * size + np.arange(size)).ravel() for i in (ids // columns, ids % columns))
+        rows, cols = self.grid.patch_cells(self.patch_ids, self.config.patch_size)
         return Grid(self.grid.lat[rows], self.grid.lon[cols])
 
     @property

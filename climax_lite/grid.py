@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -150,6 +150,12 @@ class Grid:
         return float(np.median(np.diff(self.lon))) if len(self.lon) > 1 else 360.0
 
     @property
+    def is_regular(self) -> bool:
+        """Whether it is `Grid.regular` of its own shape."""
+        other = Grid.regular(*self.shape)
+        return np.allclose(self.lat, other.lat, atol=1e-3) and np.allclose(self.lon, other.lon, atol=1e-3)
+
+    @property
     def periodic(self) -> bool:
         """Whether one more step eastwards from the last longitude leads to the first."""
         return bool(np.isclose(self.lon[-1] + self._lon_step - 360, self.lon[0], atol=1e-3 * self._lon_step))
@@ -224,13 +230,23 @@ class Grid:
         if height % patch_size or width % patch_size:
             raise ValueError(f"expected a grid divisible by the patch size {patch_size}, got {height} x {width}")
 
-        def whole(cells: NDArray[np.intp]) -> NDArray[np.intp]:
+        def of(cells: NDArray[np.intp]) -> NDArray[np.intp]:
             patches, held = np.unique(cells // patch_size, return_counts=True)
             return patches if cover else patches[held == patch_size]
 
-        rows, columns = whole(self.rows(box)), whole(self.columns(box))
+        rows, columns = of(self.rows(box)), of(self.columns(box))
         if not len(rows) or not len(columns):
             raise ValueError(
                 f"no whole patch of {patch_size} x {patch_size} cells lies in {region(box)}: take a larger box or smaller patches"
             )
         return (rows[:, None] * (width // patch_size) + columns[None, :]).ravel()
+
+    def patch_cells(self, ids: Sequence[int] | NDArray[np.intp], patch_size: int) -> tuple[NDArray, NDArray]:
+        """Rows and columns of the cells of patches that fill a rectangle (`patch_ids`), both in ascending order."""
+        across = self.shape[1] // patch_size
+        places = np.asarray(ids)
+        rows, columns = (
+            (np.unique(at)[:, None] * patch_size + np.arange(patch_size)).ravel()
+            for at in (places // across, places % across)
+        )
+        return rows, columns

@@ -331,16 +331,11 @@ def _physical(forecaster: Forecaster, flat: xr.Dataset, times: np.ndarray) -> xr
     after, until = forecaster.window
     step = 24 // climatology.coefficients.sizes["hour"]
     hours = range(after + step, until + 1, step)
-    total = normalizer.invert(flat.assign_coords(time=later(times, hours[0])))
-    attrs = {v: total[v].attrs for v in total.data_vars}
-    for h in hours[1:]:
-        total = total.copy(
-            data={
-                v: total[v].values + a.values
-                for v, a in normalizer.invert(flat.assign_coords(time=later(times, h))).items()
-            }
-        )
-    return xr.Dataset({v: (a.dims, a.values / len(hours), attrs[v]) for v, a in total.data_vars.items()}, flat.coords)
+    with xr.set_options(keep_attrs=True):
+        parts = [
+            normalizer.invert(flat.assign_coords(time=later(times, h))).assign_coords(time=flat["time"]) for h in hours
+        ]
+        return sum(parts[1:], parts[0]) / len(parts)
 
 
 def _program() -> str:

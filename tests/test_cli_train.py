@@ -9,6 +9,7 @@ import xarray as xr
 import yaml
 
 from climax_lite import cli, commands, train
+from climax_lite.tasks.settings import Downscaling, Projection
 from climax_lite.train.settings import Finetune, Pretrain
 from tests.toys import own_world
 
@@ -65,6 +66,8 @@ class TestSettings:
             ("global_forecasting", Finetune),
             ("regional_forecasting", Finetune),
             ("subseasonal", Finetune),
+            ("projection", Projection),
+            ("downscaling", Downscaling),
         ],
     )
     def test_the_configurations_that_come_along(self, name, kind, tier):
@@ -74,7 +77,7 @@ class TestSettings:
         assert (size.patch_size, size.embed_dim, size.depth) == {
             "tiny": (4, 192, 6),
             "colab": (4, 384, 6),
-            "full": (2, 1024, 8),
+            "full": (4 if name == "downscaling" else 2, 1024, 8),
         }[tier]
         assert not size.embed_dim % size.num_heads
 
@@ -132,6 +135,13 @@ def test_help_needs_neither_torch_nor_lightning(command):
             "expected --out to end in .csv or .nc or .zarr, got 'scores.txt'",
         ),
         (["evaluate", "nothing", "--out", "HERE.nc"], "HERE.nc exists: give another --out, or --overwrite"),
+        (["evaluate", "tiny", "--task", "seasonal"], "unknown task 'seasonal': expected one of 'global', 'regional'"),
+        (
+            ["evaluate", "tiny", "--task", "weeks 3-4"],
+            r"about the window \(336, 672\), and these checkpoints give None",
+        ),
+        (["project", "nowhere.yaml"], "nowhere.yaml could not be read"),
+        (["downscale", "--crop", "[8]", "--run.out", "x"], "expected rows and columns of patches for crop"),
         (["forecast", "nothing", "--out", "fc.grib"], "expected --out to end in .nc or .zarr"),
         (["forecast", "nothing", "--when", "now"], "unrecognized arguments: --when now"),
         (["forecast", "nothing"], "unknown checkpoint 'nothing'"),
@@ -225,6 +235,21 @@ def test_from_nothing_to_a_forecast(tmp_path, capsys, monkeypatch):
     assert "T2m RMSE (K)" in printed
     rows = Path("s.csv").read_text().splitlines()
     assert {r.split(",")[0] for r in rows[1:]} == {"pre", "fine", "persistence", "climatology", "damped persistence"}
+
+    # A checkpoint of a region is scored on it without being told; the task says which leads and which box.
+    box = [*words[:-4], "--run.out", "box", "--region", "NorthAmerica", "--leads", "[12, 24]"]
+    assert cli.main(box) == 0
+    capsys.readouterr()
+    scored = ["evaluate", "box", "--source", source, "--every", "96"]
+    assert cli.main([*scored, "--leads", "24"]) == 0
+    assert "region: Region(south=15" in capsys.readouterr().out
+    assert cli.main([*scored, "--task", "regional", "--variables", "z500"]) == 0
+    printed = capsys.readouterr().out
+    assert "region: NorthAmerica" in printed
+    assert "3 d" in printed
+    assert "linear model" in printed
+    assert cli.main(["evaluate", "fine", *scored[2:], "--leads", "24", "--region", "NorthAmerica"]) == 0
+    assert "region: NorthAmerica" in capsys.readouterr().out
 
     forecast = [
         "forecast",

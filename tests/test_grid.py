@@ -134,3 +134,17 @@ def test_patches_lie_wholly_in_the_region():
 def test_bad_input_gets_a_sentence(call, says):
     with pytest.raises(ValueError, match=says):
         call()
+
+
+def test_the_cells_of_a_regions_patches():
+    """In the grid's order, also where the box crosses its seam; a regular grid is told from one with poles, or of part of the globe."""
+    grid = Grid.regular(8, 16)
+    rows, columns = grid.patch_cells([9, 10, 17, 18], 2)  # 8 patches in a row
+    assert (rows.tolist(), columns.tolist()) == ([2, 3, 4, 5], [2, 3, 4, 5])
+    rows, columns = grid.patch_cells(grid.patch_ids(Region(-90, 0, 300, 90), 2), 2)  # degrees 315 to 360 and 0 to 45
+    assert rows.tolist() == [0, 1, 2, 3]
+    assert columns.tolist() == [0, 1, 2, 3, 14, 15]
+    assert grid.is_regular
+    assert not Grid(grid.lat[rows], grid.lon).is_regular
+    assert not Grid(grid.lat, grid.lon + 1.0).is_regular
+    assert not Grid(np.linspace(-90, 90, 8), grid.lon).is_regular

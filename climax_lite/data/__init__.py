@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .normalize import Climatology, Normalizer, Statistics, statistics
     from .projection import Scaling, scenario_runs, scenarios
     from .sources import SOURCES, Source, check, open, select, split
-    from .windows import PairSamples, ProjectionSamples, by_run, daily_means
+    from .windows import PairSamples, ProjectionSamples, by_run, daily_means, same_days
 
 _NAMES = {
     "forecast": ("Batch", "ForecastSamples", "Record", "valid_at"),
@@ -24,7 +24,7 @@ _NAMES = {
     "normalize": ("Climatology", "Normalizer", "Statistics", "statistics"),
     "projection": ("Scaling", "scenario_runs", "scenarios"),
     "sources": ("SOURCES", "Source", "check", "open", "select", "split"),
-    "windows": ("PairSamples", "ProjectionSamples", "by_run", "daily_means"),
+    "windows": ("PairSamples", "ProjectionSamples", "by_run", "daily_means", "same_days"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 _MODULES = (*_NAMES, "archives", "door", "download", "packed")
@@ -51,6 +51,7 @@ __all__ = [
     "daily_means",
     "open",
     "ordered",
+    "same_days",
     "scenario_runs",
     "scenarios",
     "select",

@@ -225,12 +225,8 @@ class Record:
 
     def crop(self, box: str | Region, patch_size: int = 1, cover: bool = False) -> Record:
         """The cells of the patches that lie in a region: those whose ids `Grid.patch_ids` gives to the model, in their order."""
-        columns = self.grid_shape[1] // patch_size
-        ids = Grid(self.lat, self.lon).patch_ids(box, patch_size, cover)
-        rows, cols = (
-            (np.unique(i)[:, None] * patch_size + np.arange(patch_size)).ravel()
-            for i in (ids // columns, ids % columns)
-        )
+        grid = Grid(self.lat, self.lon)
+        rows, cols = grid.patch_cells(grid.patch_ids(box, patch_size, cover), patch_size)
         return replace(
             self,
             values=self.values[:, :, rows][..., cols],

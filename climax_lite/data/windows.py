@@ -159,15 +159,42 @@ def daily_means(ds: xr.Dataset) -> xr.Dataset:
     return ds.drop_dims("time").assign(mean)[list(ds.data_vars)]
 
 
+def same_days(coarse: xr.Dataset, fine: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
+    """Maps of the same dates in two worlds, or, where they share none, of the same days of the year, the first year that has them in
+    `coarse`; labelled with the fine ones' times.
+
+    Raises:
+        ValueError: when they share no day.
+    """
+    ours, theirs = fine["time"].values, coarse["time"].values
+    if not np.isin(ours, theirs).any():
+        ours, theirs = _day_and_hour(ours), _day_and_hour(theirs)
+    known, first = np.unique(theirs, return_index=True)
+    held = np.isin(ours, known)
+    if not held.any():
+        raise ValueError("expected days of the year that both worlds have, got none")
+    fine = fine.isel(time=held)
+    at = first[np.searchsorted(known, ours[held])]
+    return coarse.isel(time=at).assign_coords(time=fine["time"]), fine
+
+
+def _day_and_hour(times: np.ndarray) -> np.ndarray:
+    """Month, day and hour as one number: the same for every year."""
+    if times.dtype == object:  # cftime
+        return np.array([10_000 * t.month + 100 * t.day + t.hour for t in times])
+    months = times.astype("datetime64[M]")
+    days = (times.astype("datetime64[D]") - months).astype(int) + 1
+    return 10_000 * (months.astype(int) % 12 + 1) + 100 * days + hours_of_day(times)
+
+
 @dataclass(frozen=True, eq=False)
 class PairSamples:
-    """A coarse state and the fine state of the same time, for downscaling.
+    """A coarse state and the fine state of the same time, for downscaling; for two worlds with weather of their own see `same_days`.
 
     Attributes:
         coarse: the input, on its own grid or already interpolated to the fine one.
         fine: the target.
         at: (N, 2) positions of the common times in both.
-        paired: whether both come from the same weather; an unpaired set has the same seasons and other weather.
     """
 
     coarse: Record
@@ -175,7 +202,6 @@ class PairSamples:
     variables: tuple[str, ...]
     out_variables: tuple[str, ...]
     at: np.ndarray
-    paired: bool = True
 
     @classmethod
     def of(
@@ -184,23 +210,17 @@ class PairSamples:
         fine: Record,
         variables: Iterable[str] | None = None,
         out_variables: Iterable[str] | None = None,
-        paired: bool = True,
     ) -> PairSamples:
         """Match the times of two records; those that only one of them has are left out.
 
         Args:
             variables: the inputs; by default all of `coarse`, those that do not change in time last.
             out_variables: the targets; by default all of `fine` that change in time.
-            paired: False for two worlds with weather of their own: the same day and hour of the year is enough, of the first year that
-                has it in `coarse`.
 
         Raises:
             ValueError: when they have no time in common.
         """
-        keys = [r.times if paired else _day_and_hour(r.times) for r in (coarse, fine)]
-        known, first = np.unique(keys[0], return_index=True)
-        right = np.flatnonzero(np.isin(keys[1], known))
-        left = first[np.searchsorted(known, keys[1][right])]
+        _, left, right = np.intersect1d(coarse.times, fine.times, return_indices=True)
         if not len(left):
             raise ValueError(
                 f"expected times in common, got {coarse.times[0]!s:.16} to {coarse.times[-1]!s:.16} "
@@ -210,7 +230,7 @@ class PairSamples:
         out = tuple(out_variables or fine.variables)
         coarse.check(inputs)
         fine.check(out)
-        return cls(coarse, fine, inputs, out, np.stack([left, right], axis=1), paired)
+        return cls(coarse, fine, inputs, out, np.stack([left, right], axis=1))
 
     @property
     def source(self) -> str:
@@ -237,12 +257,3 @@ class PairSamples:
             self.source,
             torch.from_numpy(samples),
         )
-
-
-def _day_and_hour(times: np.ndarray) -> np.ndarray:
-    """Month, day and hour as one number: the same for every year."""
-    if times.dtype == object:  # cftime
-        return np.array([10_000 * t.month + 100 * t.day + t.hour for t in times])
-    months = times.astype("datetime64[M]")
-    days = (times.astype("datetime64[D]") - months).astype(int) + 1
-    return 10_000 * (months.astype(int) % 12 + 1) + 100 * days + hours_of_day(times)

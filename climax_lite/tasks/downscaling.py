@@ -20,7 +20,7 @@ import functools
 import itertools
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from .. import metrics
 from ..checkpoints import load
-from ..data import Batch, PairSamples, Record, daily_means, sources
+from ..data import Batch, PairSamples, Record, daily_means, same_days, sources
 from ..grid import Grid
 from ..model import ClimaX
 from ..model.adapt import on_grid_shape, with_config, with_variables
@@ -40,6 +40,7 @@ from ..regrid import regrid, weights
 from ..train import DataModule, Net, Optimisation, Run, Training, apply_policy, fit, new_network
 from ..variables import variable
 from ..variables import variables as look_up
+from .settings import Downscaling
 
 COARSE = Grid.regular(32, 64)
 """5.625°, the grid of the coarse half."""
@@ -94,24 +95,6 @@ def open_pairs(part: str = "train", source: str = "fine", coarse: str = "", vari
 def _daily(ds: xr.Dataset) -> xr.Dataset:
     times = ds["time"].values
     return daily_means(ds) if (times[1:] - times[:-1]).min() < np.timedelta64(1, "D") else ds
-
-
-def same_days(coarse: xr.Dataset, fine: xr.Dataset) -> Pair:
-    """Maps of the same dates in two worlds, or, where they share none, of the same days of the year; labelled with the fine ones' times.
-
-    Raises:
-        ValueError: when they share no day.
-    """
-    ours, theirs = fine["time"].values, coarse["time"].values
-    if not np.isin(ours, theirs).any():
-        ours, theirs = (ds["time"].dt.strftime("%m-%dT%H").values for ds in (fine, coarse))
-    known, first = np.unique(theirs, return_index=True)
-    held = np.isin(ours, known)
-    if not held.any():
-        raise ValueError("expected days of the year that both worlds have, got none")
-    fine = fine.isel(time=held)
-    at = first[np.searchsorted(known, ours[held])]
-    return coarse.isel(time=at).assign_coords(time=fine["time"]), fine
 
 
 # ---------------------------------------------------------------- without a network
@@ -455,42 +438,6 @@ class OnCrops(Training):
 
 
 # ---------------------------------------------------------------- training
-
-
-@dataclass(frozen=True)
-class Downscaling:
-    """Train a network on pairs.
-
-    Args:
-        checkpoint: a name or path that `climax_lite.load` takes; empty for a new network of the size `net`, the control from scratch.
-        source: the fine world.
-        coarse: a world for the coarse half, unpaired; empty for means of the fine one.
-        variables: what to downscale; empty for all that both sides have.
-        validation: the split that decides which weights are kept; empty for the last ones.
-        crop: rows and columns of patches that a ClimaX is trained on, and later sees at once; empty for whole maps.
-        policy: full, frozen or head.
-        dropout: of the network while it is trained.
-        drop_path: stochastic depth while it is trained.
-    """
-
-    checkpoint: str = "tiny"
-    source: str = "fine"
-    coarse: str = ""
-    variables: tuple[str, ...] = ()
-    validation: str = "validation"
-    crop: tuple[int, ...] = (8, 16)
-    policy: str = "full"
-    dropout: float = 0.0
-    drop_path: float = 0.1
-    net: Net = field(default_factory=Net)
-    optimisation: Optimisation = field(
-        default_factory=lambda: Optimisation(steps=400, learning_rate=5e-4, warmup_steps=40)
-    )
-    run: Run = field(default_factory=lambda: Run(out="runs/downscaling", validate_every=100, save_every=200))
-
-    def __post_init__(self) -> None:
-        if len(self.crop) not in (0, 2):
-            raise ValueError(f"expected rows and columns of patches for crop, or nothing, got {self.crop}")
 
 
 def train(settings: Downscaling, pairs: Mapping[str, Pair] | None = None) -> Downscaler:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +32,9 @@ from ..model.adapt import for_projection, on_grid_shape, with_config
 from ..model.recurrent import CNNLSTM, CNNLSTMConfig
 from ..predictor import Predictor
 from ..regrid import regrid
-from ..train import DataModule, Net, Optimisation, Run, apply_policy, fit
+from ..train import DataModule, Net, Optimisation, Run, apply_policy, claim, fit
 from . import energy_balance
-
-TEST = "ssp245"
-"""ClimateBench's test run: between the others, and never learned from."""
+from .settings import TEST, Projection
 
 CLIMATEBENCH_RUNS = ("historical", "hist-GHG", "hist-aer", "ssp126", "ssp245", "ssp370", "ssp585")
 """Those that the paper learns from, and the test run."""
@@ -171,50 +168,13 @@ def at_its_years(runs: Runs) -> Runs:
 # ---------------------------------------------------------------- networks
 
 
-@dataclass(frozen=True)
-class Projection:
-    """Train a network on runs of forcings and climate.
-
-    Args:
-        checkpoint: a name or path that `climax_lite.load` takes; empty for a new network of the size `net`, the control from scratch.
-        architecture: climax, or cnn-lstm: ClimateBench's own network, which is always new.
-        policy: frozen (attention and MLPs fixed, norms free, as in the paper), full or head.
-        source: scenarios, energy balance, a folder with ClimateBench's files, or empty for what there is (`open_runs`).
-        test: the run to be scored on; it is never learned from.
-        validation: a run that the loss is watched on, which decides about the weights that are kept; empty for the last weights.
-        history: years of forcings in a window.
-        dropout: of the network while it is trained.
-        drop_path: stochastic depth while it is trained.
-    """
-
-    checkpoint: str = "tiny"
-    architecture: str = "climax"
-    policy: str = "frozen"
-    source: str = ""
-    test: str = TEST
-    validation: str = ""
-    history: int = 10
-    dropout: float = 0.0
-    drop_path: float = 0.0
-    net: Net = field(default_factory=Net)
-    optimisation: Optimisation = field(
-        default_factory=lambda: Optimisation(steps=200, learning_rate=5e-4, warmup_steps=20, weight_decay=1e-5)
-    )
-    run: Run = field(default_factory=lambda: Run(out="runs/projection", batch_size=8, validate_every=0, save_every=100))
-
-    def __post_init__(self) -> None:
-        if self.architecture not in ("climax", "cnn-lstm"):
-            raise ValueError(f"expected architecture climax or cnn-lstm, got {self.architecture!r}")
-        if self.validation and self.validation == self.test:
-            raise ValueError(f"{self.test} cannot decide about the weights and be scored on: give another run")
-
-
 def train(settings: Projection, runs: Runs | None = None) -> ClimateEmulator:
     """An emulator from its settings; a stopped run goes on. `runs` hands in others than those of `settings.source`.
 
     Raises:
         ValueError: for a run that is not there, or a checkpoint that cannot be adapted.
     """
+    claim(settings)
     if runs is None:
         runs, source = open_runs(settings.source)
     else:

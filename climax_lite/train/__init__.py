@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .loop import fit, read_log
     from .module import Training, decay_groups, schedule
     from .policies import POLICIES, apply_policy
-    from .run import finetune, new_network, pretrain
+    from .run import claim, finetune, new_network, pretrain
     from .settings import Finetune, Net, Optimisation, Pretrain, Run
 
 _NAMES = {
@@ -23,7 +23,7 @@ _NAMES = {
     "module": ("Training", "decay_groups", "schedule"),
     "policies": ("POLICIES", "apply_policy"),
     "loop": ("fit", "read_log"),
-    "run": ("finetune", "new_network", "pretrain"),
+    "run": ("claim", "finetune", "new_network", "pretrain"),
     "settings": ("Finetune", "Net", "Optimisation", "Pretrain", "Run"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
@@ -42,6 +42,7 @@ __all__ = [
     "Training",
     "WholeCheckpoints",
     "apply_policy",
+    "claim",
     "decay_groups",
     "finetune",
     "fit",

@@ -19,7 +19,7 @@ from .settings import Optimisation
 
 
 def schedule(step: int, o: Optimisation) -> float:
-    """The learning rate of a step, over its top: up in a straight line, down as a half cosine, then flat at `final_fraction`."""
+    """The learning rate of a step, over its peak: up in a straight line, down as a half cosine, then flat at `final_fraction`."""
     if step < o.warmup_steps:
         return (step + 1) / o.warmup_steps
     progress = min(1.0, (step - o.warmup_steps) / max(1, o.steps - o.warmup_steps))

@@ -35,7 +35,7 @@ def pretrain(settings: Pretrain) -> Forecaster:
         ValueError: for settings that do not fit one another, or the run that `settings.run.out` holds.
     """
     net = settings.net
-    _claim(settings)
+    claim(settings)
     shape = net.grid_shape
     train = {
         name: ForecastSamples.of(
@@ -73,7 +73,7 @@ def finetune(settings: Finetune) -> Forecaster:
 
     Raises: as `pretrain`, and for a checkpoint that does not know a variable that is to be predicted.
     """
-    _claim(settings)
+    claim(settings)
     torch.manual_seed(settings.run.seed)
     start = load(settings.checkpoint) if settings.checkpoint else None
     net = settings.net
@@ -83,17 +83,17 @@ def finetune(settings: Finetune) -> Forecaster:
         else (net.anomalies, net.skip, net.grid_shape, net.patch_size)
     )
 
+    shape = None if settings.own_grid else shape
+    region = None if settings.crop else settings.region or None
+
     def samples(part: str) -> ForecastSamples:
-        own = None if settings.own_grid else shape
-        record = Record.prepared(settings.source, part, own, anomalies, settings.run.records)
+        record = Record.prepared(settings.source, part, shape, anomalies, settings.run.records)
         record = record.whole_patches(patch) if settings.own_grid else record
         record = record.crop(settings.region, patch, cover=True) if settings.crop else record
         out = settings.out_variables or record.variables
-        region = None if settings.crop else settings.region or None
         return ForecastSamples.of(record, settings.leads, out, None, settings.window, region, patch, cover=True)
 
-    everything = samples("train")
-    train = everything.subset(settings.fraction)
+    train = samples("train").subset(settings.fraction)
     validation = samples(settings.validation).at_most(settings.validation_samples) if settings.validation else None
     grid = Grid(train.record.lat, train.record.lon)
     about = {
@@ -106,10 +106,10 @@ def finetune(settings: Finetune) -> Forecaster:
         _starting_network(start, settings, train, grid),
         anomalies,
         skip,
-        statistics(settings.source, grid_shape=None if settings.own_grid else shape),
+        statistics(settings.source, grid_shape=shape),
         about,
         grid=grid,
-        region=None if settings.crop else settings.region or None,
+        region=region,
         window=settings.window,
     )
     _starting_damping(forecaster, start, train)
@@ -186,8 +186,12 @@ def _union(each: Sequence[Sequence[str]], also: Sequence[str]) -> tuple[str, ...
     return (*(v for v in OFFICIAL_VARIABLES if v in found), *(v for v in found if v not in OFFICIAL_VARIABLES))
 
 
-def _claim(settings: Pretrain | Finetune) -> None:
-    """Keep the settings beside the run; refuse a folder that holds a run with others."""
+def claim(settings: Any) -> None:
+    """Keep the settings of a run, a dataclass with a field `run`, beside it.
+
+    Raises:
+        ValueError: when the folder holds a run with others.
+    """
     path = Path(settings.run.out) / "settings.json"
     wanted = json.loads(json.dumps(dataclasses.asdict(settings)))
     if path.exists():

@@ -13,6 +13,7 @@ from climax_lite.data import (
     by_run,
     daily_means,
     ordered,
+    same_days,
 )
 
 from .test_forecast import toy
@@ -100,16 +101,21 @@ def test_pairs_without_a_common_time_get_a_sentence():
 
 
 def test_unpaired_worlds_meet_on_the_same_day_of_the_year():
-    """Two years against half a year of another one: the first year that has the day serves."""
+    """Two years against half a year of another one: the first year that has the day serves; where dates are shared, dates count."""
     fine = toy(20, static=False)
     other = fine.assign_coords(time=fine.time.values + np.timedelta64(365, "D"))  # 2001 and 2002: no leap year between
+    elsewhere = fine.assign_coords(time=fine.time.values + np.timedelta64(2 * 365, "D"))
     twice = xr.concat([fine.isel(time=slice(5, 20)), other], "time")
-    samples = PairSamples.of(Record.of(twice, "coarse"), Record.of(other, "fine"), paired=False)
-    assert not samples.paired
+    left, right = same_days(twice, elsewhere)
     # days that the first year has come from it (15 states), the first five states from the second
-    assert samples.at.tolist() == [*([15 + k, k] for k in range(5)), *([k - 5, k] for k in range(5, 20))]
-    with pytest.raises(ValueError, match="expected times in common"):
-        PairSamples.of(Record.of(fine), Record.of(other))
+    expected = twice.isel(time=[*range(15, 20), *range(15)])
+    np.testing.assert_array_equal(left["2m_temperature"], expected["2m_temperature"])
+    np.testing.assert_array_equal(left.time, elsewhere.time)
+    assert right.sizes["time"] == 20
+    left, _ = same_days(twice, other)
+    np.testing.assert_array_equal(left["2m_temperature"], twice["2m_temperature"].isel(time=slice(15, 35)))
+    with pytest.raises(ValueError, match="days of the year that both worlds have, got none"):
+        same_days(fine, fine.assign_coords(time=fine.time.values + np.timedelta64(100, "D")))
 
 
 class TestDailyMeans:

@@ -21,7 +21,6 @@ from climax_lite.tasks.downscaling import (
     conserve,
     crop_ids,
     interpolate,
-    same_days,
     score,
     spectrum,
 )
@@ -188,20 +187,6 @@ def test_the_detail_refuses_times_that_differ_and_a_missing_terrain():
         Detail.fit(coarse, fine.drop_vars("orography"))
     with pytest.raises(ValueError, match=P):
         Detail.fit(coarse, fine).smooth(coarse[[T]])
-
-
-def test_same_days_of_two_worlds():
-    coarse = coarsen(maps(FINE, 10, 1, "2005-01-01"), COARSE)
-    fine = maps(FINE, 6, 0, "1985-01-05")
-    left, right = same_days(coarse, fine)
-    np.testing.assert_array_equal(left.time, fine.time)
-    np.testing.assert_array_equal(left[T], coarse[T].isel(time=slice(4, 10)))
-    assert right.sizes["time"] == 6
-    by_date = coarsen(maps(FINE, 400, 2, "1984-06-01"), COARSE)  # has the days of January twice
-    left, _ = same_days(by_date.isel(time=slice(None, None, -1)), fine)
-    np.testing.assert_array_equal(left[T], by_date[T].sel(time=fine.time))
-    with pytest.raises(ValueError, match="days of the year"):
-        same_days(coarse, maps(FINE, 3, 0, "1985-06-01"))
 
 
 # ---------------------------------------------------------------- the network

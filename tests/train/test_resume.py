@@ -131,12 +131,12 @@ def test_other_settings_are_refused_by_name(tmp_path):
     from climax_lite.train import Finetune
 
     first = Finetune(run=dataclasses.replace(RUN, out=str(tmp_path)))
-    run._claim(first)
-    run._claim(first)
-    run._claim(dataclasses.replace(first, run=dataclasses.replace(first.run, workers=2, save_every=9)))
+    run.claim(first)
+    run.claim(first)
+    run.claim(dataclasses.replace(first, run=dataclasses.replace(first.run, workers=2, save_every=9)))
     other = dataclasses.replace(first, fraction=0.1, optimisation=dataclasses.replace(first.optimisation, steps=70))
     with pytest.raises(ValueError, match=r"other settings \(fraction, optimisation\.steps\): give another run\.out"):
-        run._claim(other)
+        run.claim(other)
     assert json.loads((tmp_path / "settings.json").read_text())["fraction"] == 1.0
 
 

@@ -95,7 +95,7 @@ class FillCards(SphinxPostTransform):
     def time(self, exercise_minutes: int) -> str:
         parts = [f"{max(1, round(words(self.document) / WORDS_PER_MINUTE))} min to read"]
         if exercise_minutes:
-            parts.append(f"{exercise_minutes} min for the exercises")
+            parts.append(f"{exercise_minutes} min for rounds and exercises")
         executed = NbMetadataCollector.get_exec_data(self.env, self.env.docname)
         if executed and executed["runtime"]:
             parts.append(f"{duration(executed['runtime'])} to run, measured when this page was built")
