@@ -100,12 +100,14 @@ def models(task: str, rates: dict[str, float], steps: int, seeds: tuple[int, ...
     }
     if task == "global":
         found["pretrained, not tuned"] = load(CHECKPOINT)
-    if task == "regional":  # the same arm of global forecasting, which sees and is tuned on the whole globe
-        for seed in seeds:
-            for rate in RATES["pretrained"]:
-                file = Path(settings("global", "pretrained", seed, rate, steps).run.out) / "forecaster.safetensors"
-                if file.exists() and f"pretrained, whole globe, {seed}" not in found:
-                    found[f"pretrained, whole globe, {seed}"] = Forecaster.load(file)
+    if task == "regional" and (OUT / "global.json").exists():
+        # Global forecasting's arms learn from the whole globe.
+        rates = json.loads((OUT / "global.json").read_text())["about"]["rates"]
+        for arm in ARMS:
+            for seed in seeds:
+                file = Path(settings("global", arm, seed, rates[arm], steps).run.out) / "forecaster.safetensors"
+                if file.exists():
+                    found[f"{arm}, whole globe, {seed}"] = Forecaster.load(file)
     return found
 
 
