@@ -67,8 +67,11 @@ bench: $(READY)  ## run the benchmarks and rewrite their tables
 
 results: $(READY)  ## recompute the table of results from the shipped checkpoint and data, benchmarks/results.md: hours on two cores
 	$(BIN)/python benchmarks/results.py
+	$(BIN)/python benchmarks/extras_global.py
+	$(BIN)/python benchmarks/extras_subseasonal.py
 	$(BIN)/python benchmarks/projection.py
 	$(BIN)/python benchmarks/downscaling.py
+	$(BIN)/python benchmarks/results.py --table
 
 clean:  ## remove the built book
 	rm -rf _build

@@ -1,6 +1,6 @@
 """Climate projection: networks beside pattern scaling and a Gaussian process, on simulated runs and on pieces of real model output.
 
-    python benchmarks/projection.py                        # the runs that are there (climax_lite.tasks.projection.open_runs)
+    python benchmarks/projection.py                        # the embedded scenarios (climax_lite.tasks.projection.open_runs)
     python benchmarks/projection.py --real ../shared/data/real   # IPSL-CM6A-LR and NorESM2-LM, where their files are
     python benchmarks/projection.py --quick                # a few steps of each run, prints and writes nothing
 
@@ -135,7 +135,7 @@ def main() -> None:
     """Run and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--real", type=Path, help="the folder of the real pieces")
-    parser.add_argument("--source", default="", help="scenarios or energy balance; by default what there is")
+    parser.add_argument("--source", default="scenarios", help="scenarios, or a folder with the files of ClimateBench")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--only", default="", help="networks whose name holds this")

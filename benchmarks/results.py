@@ -18,6 +18,7 @@ import json
 import multiprocessing
 import os
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -227,53 +228,118 @@ def main() -> None:
 # ---------------------------------------------------------------- the table
 
 SHORT = {"geopotential_500": "Z500, m² s⁻²", "temperature_850": "T850, K", "2m_temperature": "T2m, K",
-         "10m_u_component_of_wind": "U10, m s⁻¹", "10m_v_component_of_wind": "V10, m s⁻¹"}  # fmt: skip
+         "10m_u_component_of_wind": "U10, m s⁻¹", "10m_v_component_of_wind": "V10, m s⁻¹",
+         "sigma_995_temperature": "T, K", "total_precipitation_24hr": "rain, mm a day",
+         "diurnal_temperature_range": "diurnal range", "precipitation_rate": "rain",
+         "precipitation_rate_90": "heavy rain"}  # fmt: skip
+TIMES = {"total_precipitation_24hr": 1000.0}
+"""Factors to the units of `SHORT`."""
+
+Cells = dict[tuple[str, str], list[float]]
+"""(row, column) → one score for each seed."""
 
 
 def table() -> str:
-    """What is recorded, in Markdown: RMSE, mean of the seeds and in brackets the lowest and the highest; the best of a column in bold."""
+    """What is recorded, in Markdown."""
     parts = [
-        "# Results\n\nMade by `make results`. RMSE on the test split; mean over the seeds (lowest to highest). Intervals, other metrics "
-        "and differences stand in [results/](results). The best of each column is bold; a star marks what does not beat both climatology "
-        "and persistence.\n"
+        "# Results\n\nMade by `make results`; intervals, other metrics and differences stand in [results/](results). Scores are of the "
+        "test split: the mean over the seeds (lowest to highest), lower is better, the lowest of each column is bold. All arms of a task "
+        "have equal budgets.\n"
     ]
-    for task in NAMES:
+    for task in (*NAMES, "ncep"):
         path = OUT / f"{task}.json"
-        if not path.exists():
-            continue
-        result = json.loads(path.read_text())
-        a = result["about"]
-        parts.append(
-            f"\n## {a['task']}\n\n{a['steps']} steps of {a['batch']} samples, seeds {a['seeds']}, {a['initial_times']}; "
-            f"checkpoint `{a['checkpoint']}` "
-            f"({a['checkpoint_sha256']}), data `{a['source']}` ({a['version']}), commit {a['commit']}, {a['machine']}.\n"
-        )
-        parts += [_of(result["rows"], v) for v in dict.fromkeys(r["variable"] for r in result["rows"])]
+        if path.exists():
+            parts += _forecasts(json.loads(path.read_text()))
+    for section, make in (("projection", _projection), ("downscaling", _downscaling)):
+        path = OUT / f"{section}.json"
+        if path.exists():
+            parts += make(json.loads(path.read_text()))
     return "".join(parts)
 
 
-def _of(found: list[dict[str, Any]], variable: str) -> str:
-    mine = [r for r in found if r["variable"] == variable and r["metric"] == "rmse"]
-    leads, names = (list(dict.fromkeys(r[k] for r in mine)) for k in ("lead", "model"))
-    scores = {(n, h): [r["score"] for r in mine if r["model"] == n and r["lead"] == h] for n in names for h in leads}
-    mean = {k: float(np.mean(v)) for k, v in scores.items()}
-    out = [
-        f"\n| {SHORT.get(variable, variable)} | "
-        + " | ".join(f"{h / 24:g} d" if h >= 24 else f"{h:g} h" for h in leads)
-        + " |\n"
+def _forecasts(result: dict[str, Any]) -> list[str]:
+    """RMSE by variable and lead time; a star where climatology or persistence is as good."""
+    a = result["about"]
+    data = f"`{a['source']}` ({a['version']})" if "source" in a else f"{a['data']} ({a['values_sha256']})"
+    parts = [
+        f"\n## {a['task']}\n\nRMSE. A star: no better than the better of climatology and persistence. {a['steps']} steps of {a['batch']} "
+        f"samples, seeds {_list(a['seeds'])}; initial times: {a['initial_times']}; checkpoint `{a['checkpoint']}` "
+        f"({a['checkpoint_sha256']}); data {data}; commit {a['commit']}; {a['machine']}.\n"
     ]
-    out.append("|---" * (len(leads) + 1) + "|\n")
-    for n in names:
-        cells = []
-        for h in leads:
-            text = f"{mean[n, h]:.4g}"
-            text = f"**{text}**" if mean[n, h] == min(mean[m, h] for m in names) else text
-            if len(scores[n, h]) > 1:
-                text += f" ({min(scores[n, h]):.4g} to {max(scores[n, h]):.4g})"
-            beaten = min(mean[b, h] for b in ("persistence", "climatology") if (b, h) in mean)
-            cells.append(text if mean[n, h] < beaten else f"{text}\\*")
-        out.append(f"| {n} | " + " | ".join(cells) + " |\n")
-    return "".join(out)
+    for v in dict.fromkeys(r["variable"] for r in result["rows"]):
+        cells: Cells = {}
+        for r in result["rows"]:
+            if (r["variable"], r["metric"]) == (v, "rmse"):
+                lead = f"{r['lead'] / 24:g} d" if r["lead"] >= 24 else f"{r['lead']:g} h"
+                cells.setdefault((r["model"], lead), []).append(r["score"])
+        parts.append(_grid(SHORT.get(v, v), cells, starred=("climatology", "persistence")))
+    return parts
+
+
+def _projection(result: dict[str, Any]) -> list[str]:
+    """Total NRMSE by variable, one table for the simulated runs and one for the real model's."""
+    parts = ["\n## Climate projection\n"]
+    for name, section in result.items():
+        if "rows" not in section:
+            continue
+        runs = ", ".join(f"{run} ({years})" for run, years in section["runs"].items() if run != section["test"])
+        cells: Cells = {}
+        for r in section["rows"]:
+            if r["metric"] == "total":
+                cells.setdefault((r["model"], SHORT[r["variable"]].partition(",")[0]), []).append(r["score"])
+        parts.append(
+            f"\n{name[0].upper()}{name[1:]}: NRMSE_s + 5 NRMSE_g of ClimateBench, on the last third of {section['test']}; learned from "
+            f"(years) {runs}. {section['steps']} steps, seeds {_list({r['seed'] for r in section['rows']})}; commit {section['commit']}; "
+            f"{section['machine']}. Below the noise floor, the weather of the one run that is scored, there is only luck.\n"
+        )
+        parts.append(_grid("total NRMSE", cells, apart=("noise floor",)))
+    return parts
+
+
+def _downscaling(result: dict[str, Any]) -> list[str]:
+    """RMSE by variable."""
+    a, cells = result["about"], {}
+    for r in result["rows"]:
+        if r["metric"] == "rmse":
+            v = r["variable"]
+            cells.setdefault((r["model"], SHORT[v]), []).append(r["score"] * TIMES.get(v, 1.0))
+    return [
+        f"\n## Downscaling\n\nRMSE on {a['days']} days, coarse means of 5.625° to a grid of a third of the spacing, perfect-model pairs. "
+        f"{a['steps']} steps of {a['batch']} maps, seeds {_list(a['seeds'])}; checkpoint `{CHECKPOINT}`; data `fine` ({a['data']}); commit "
+        f"{a['commit']}; {a['machine']}.\n",
+        _grid("RMSE", cells),
+    ]
+
+
+def _list(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(seeds)))
+
+
+def _grid(corner: str, cells: Cells, starred: Iterable[str] = (), apart: Iterable[str] = ()) -> str:
+    """A table with the lowest mean of each column in bold.
+
+    Args:
+        starred: rows that others are to beat; those that do not beat all of them get a star.
+        apart: rows that are no competitors.
+    """
+    rows, columns = (list(dict.fromkeys(at)) for at in zip(*cells, strict=True))
+    mean = {at: float(np.mean(scores)) for at, scores in cells.items()}
+    lines = [f"| {corner} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for row in rows:
+        line = []
+        for column in columns:
+            scores = cells.get((row, column), [])
+            if not scores:
+                line.append("")
+                continue
+            text = f"{mean[row, column]:.4g}"
+            best = min(mean[r, column] for r in rows if r not in apart and (r, column) in mean)
+            text = f"**{text}**" if mean[row, column] == best else text
+            text += f" ({min(scores):.4g} to {max(scores):.4g})" if len(scores) > 1 else ""
+            bars = [mean[b, column] for b in starred if (b, column) in mean]
+            line.append(f"{text}\\*" if bars and mean[row, column] >= min(bars) else text)
+        lines.append(f"| {row} | " + " | ".join(line) + " |")
+    return "\n" + "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .task import TASKS, Task, task
 
 _NAMES = ("TASKS", "Task", "task")
-_MODULES = ("downscaling", "energy_balance", "projection", "settings")
+_MODULES = ("downscaling", "projection", "settings")
 
 __all__ = ["TASKS", "Task", "task"]
 

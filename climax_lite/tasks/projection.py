@@ -33,7 +33,6 @@ from ..model.recurrent import CNNLSTM, CNNLSTMConfig
 from ..predictor import Predictor
 from ..regrid import regrid
 from ..train import DataModule, Net, Optimisation, Run, apply_policy, claim, fit
-from . import energy_balance
 from .settings import TEST, Projection
 
 CLIMATEBENCH_RUNS = ("historical", "hist-GHG", "hist-aer", "ssp126", "ssp245", "ssp370", "ssp585")
@@ -135,29 +134,23 @@ class ClimateEmulator(Predictor):
 # ---------------------------------------------------------------- runs
 
 
-def open_runs(source: str = "") -> tuple[Runs, str]:
+def open_runs(source: str = "scenarios") -> tuple[Runs, str]:
     """The runs to work on, and the name of what made them.
 
     Args:
-        source: `scenarios`, the embedded runs of the simulated world; `energy balance`, the climate of one equation
-            (`energy_balance`), computed in a second; a folder with the files of ClimateBench, whose fields are put on 32 × 64 cells;
-            empty for the first of the former two that holds the test run and two to learn from.
+        source: `scenarios`, the embedded runs of the simulated world but the control and the doubling, or a folder with the files of
+            ClimateBench, whose fields are put on 32 × 64 cells.
 
     Raises:
         ValueError: for another source.
     """
-    there = [r for r in scenario_runs() if r == "historical" or r.startswith(("ssp", "hist-"))]
-    if source == "scenarios" or (not source and TEST in there and len(there) >= 3):
-        return scenarios(there), "scenarios"
-    if source in ("", "energy balance"):
-        return energy_balance.runs(), "energy balance"
+    if source == "scenarios":
+        return scenarios(r for r in scenario_runs() if r.startswith(("hist", "ssp"))), source
     if found := {p.stem.removeprefix("inputs_") for p in Path(source).rglob("inputs_*.nc")}:
         each = {r: archives.open_climatebench(source, r) for r in CLIMATEBENCH_RUNS if r in found}
         grid = Grid.regular(32, 64)
         return {r: (regrid(x, grid), regrid(y, grid)) for r, (x, y) in each.items()}, "ClimateBench"
-    raise ValueError(
-        f"expected source 'scenarios', 'energy balance' or a folder with ClimateBench's inputs_*.nc, got {source!r}"
-    )
+    raise ValueError(f"expected source 'scenarios' or a folder with ClimateBench's inputs_*.nc, got {source!r}")
 
 
 def at_its_years(runs: Runs) -> Runs:
@@ -175,10 +168,7 @@ def train(settings: Projection, runs: Runs | None = None) -> ClimateEmulator:
         ValueError: for a run that is not there, or a checkpoint that cannot be adapted.
     """
     claim(settings)
-    if runs is None:
-        runs, source = open_runs(settings.source)
-    else:
-        source = settings.source or "given"
+    runs, source = (runs, "given") if runs is not None else open_runs(settings.source)
     held_out = [r for r in (settings.test, settings.validation) if r]
     learn, _ = by_run(runs, held_out)
     emulator = untrained(settings, {r: runs[r] for r in learn})
@@ -309,7 +299,7 @@ def _variance(field: xr.Dataset) -> xr.Dataset:
 def arms(steps: int = 200, batch_size: int = 8) -> dict[str, Projection]:
     """The networks of the table, all with the same windows, steps and batches.
 
-    The learning rate of every ClimaX is the paper's; that of the small network, ten times as high, was set by hand on the energy balance.
+    The learning rate of every ClimaX is the paper's; the small network's, ten times as high, was set by hand on an energy balance model.
     """
     run = Run(batch_size=batch_size, validate_every=0, save_every=10**9, progress=False)
     tuned = Projection(
@@ -331,7 +321,7 @@ def arms(steps: int = 200, batch_size: int = 8) -> dict[str, Projection]:
 def results(
     seed: int = 0,
     runs: Runs | None = None,
-    source: str = "",
+    source: str = "scenarios",
     *,
     test: str = TEST,
     networks: Mapping[str, Projection] | None = None,

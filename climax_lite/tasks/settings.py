@@ -18,7 +18,7 @@ class Projection:
         checkpoint: a name or path that `climax_lite.load` takes; empty for a new network of the size `net`, the control from scratch.
         architecture: climax, or cnn-lstm: ClimateBench's own network, which is always new.
         policy: frozen (attention and MLPs fixed, norms free, as in the paper), full or head.
-        source: scenarios, energy balance, a folder with ClimateBench's files, or empty for what there is (`open_runs`).
+        source: scenarios, or a folder with ClimateBench's files (`open_runs`).
         test: the run to be scored on; it is never learned from.
         validation: a run that the loss is watched on, which decides about the weights that are kept; empty for the last weights.
         history: years of forcings in a window.
@@ -29,7 +29,7 @@ class Projection:
     checkpoint: str = "tiny"
     architecture: str = "climax"
     policy: str = "frozen"
-    source: str = ""
+    source: str = "scenarios"
     test: str = TEST
     validation: str = ""
     history: int = 10

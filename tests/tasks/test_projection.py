@@ -12,11 +12,12 @@ from climax_lite.grid import Grid
 from climax_lite.model import ClimaX, ClimaXConfig
 from climax_lite.model.recurrent import CNNLSTM, CNNLSTMConfig
 from climax_lite.predictor import Predictor
-from climax_lite.tasks import energy_balance, projection
+from climax_lite.tasks import projection
 from climax_lite.tasks.projection import ClimateEmulator, Projection
 from climax_lite.train import Net, Optimisation, Run
 
 from ..data import archive_fakes as fakes
+from . import energy_balance
 
 GRID = Grid([-60.0, 0.0, 60.0], [0.0, 180.0])  # cosines ½, 1, ½: weights ¾, 1½, ¾
 SMALL = Grid.regular(8, 16)
@@ -328,10 +329,10 @@ def test_results_are_rows(runs):
 
 def test_runs_come_from_what_there_is():
     found, source = projection.open_runs()
-    assert source in ("scenarios", "energy balance")
+    assert source == "scenarios"
     assert projection.TEST in found
     assert len(found) >= 3
-    with pytest.raises(ValueError, match=r"expected source 'scenarios', 'energy balance' or a folder .* got 'era5'"):
+    with pytest.raises(ValueError, match=r"expected source 'scenarios' or a folder .* got 'era5'"):
         projection.open_runs("era5")
 
 

@@ -1,4 +1,4 @@
-"""A climate of one equation, with the scenarios of the simulated world: what the projection task is tried on where no simulated runs are.
+"""A climate of one equation, with the scenarios of the simulated world: runs whose forced climate and whose weather are known.
 
 The temperature change T of every cell follows
 
@@ -19,8 +19,8 @@ import xarray as xr
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from ..data.projection import CLIMATE, Runs, change_attrs
-from ..grid import Grid
+from climax_lite.data.projection import CLIMATE, Runs, change_attrs
+from climax_lite.grid import Grid
 
 CO2: dict[str, tuple[tuple[float, float], ...]] = {
     "historical": ((1850, 284), (1900, 296), (1950, 311), (1970, 326), (1990, 354), (2000, 369), (2015, 400)),
