@@ -235,6 +235,8 @@ SHORT = {"geopotential_500": "Z500, m² s⁻²", "temperature_850": "T850, K", "
 TIMES = {"total_precipitation_24hr": 1000.0}
 """Factors to the units of `SHORT`."""
 
+TO_BEAT = ("climatology", "persistence")
+
 Cells = dict[tuple[str, str], list[float]]
 """(row, column) → one score for each seed."""
 
@@ -266,13 +268,13 @@ def _forecasts(result: dict[str, Any]) -> list[str]:
         f"samples, seeds {_list(a['seeds'])}; initial times: {a['initial_times']}; checkpoint `{a['checkpoint']}` "
         f"({a['checkpoint_sha256']}); data {data}; commit {a['commit']}; {a['machine']}.\n"
     ]
-    for v in dict.fromkeys(r["variable"] for r in result["rows"]):
-        cells: Cells = {}
-        for r in result["rows"]:
-            if (r["variable"], r["metric"]) == (v, "rmse"):
-                lead = f"{r['lead'] / 24:g} d" if r["lead"] >= 24 else f"{r['lead']:g} h"
-                cells.setdefault((r["model"], lead), []).append(r["score"])
-        parts.append(_grid(SHORT.get(v, v), cells, starred=("climatology", "persistence")))
+    scored = [r for r in result["rows"] if r["metric"] == "rmse"]
+    if len({r["lead"] for r in scored}) == 1:
+        return [*parts, _grid("RMSE", _cells((r["model"], SHORT[r["variable"]], r["score"]) for r in scored), TO_BEAT)]
+    for v in dict.fromkeys(r["variable"] for r in scored):
+        mine = [r for r in scored if r["variable"] == v]
+        leads = {r["lead"]: f"{r['lead'] / 24:g} d" if r["lead"] >= 24 else f"{r['lead']:g} h" for r in mine}
+        parts.append(_grid(SHORT[v], _cells((r["model"], leads[r["lead"]], r["score"]) for r in mine), TO_BEAT))
     return parts
 
 
@@ -283,10 +285,11 @@ def _projection(result: dict[str, Any]) -> list[str]:
         if "rows" not in section:
             continue
         runs = ", ".join(f"{run} ({years})" for run, years in section["runs"].items() if run != section["test"])
-        cells: Cells = {}
-        for r in section["rows"]:
-            if r["metric"] == "total":
-                cells.setdefault((r["model"], SHORT[r["variable"]].partition(",")[0]), []).append(r["score"])
+        cells = _cells(
+            (r["model"], SHORT[r["variable"]].partition(",")[0], r["score"])
+            for r in section["rows"]
+            if r["metric"] == "total"
+        )
         parts.append(
             f"\n{name[0].upper()}{name[1:]}: NRMSE_s + 5 NRMSE_g of ClimateBench, on the last third of {section['test']}; learned from "
             f"(years) {runs}. {section['steps']} steps, seeds {_list({r['seed'] for r in section['rows']})}; commit {section['commit']}; "
@@ -298,17 +301,25 @@ def _projection(result: dict[str, Any]) -> list[str]:
 
 def _downscaling(result: dict[str, Any]) -> list[str]:
     """RMSE by variable."""
-    a, cells = result["about"], {}
-    for r in result["rows"]:
-        if r["metric"] == "rmse":
-            v = r["variable"]
-            cells.setdefault((r["model"], SHORT[v]), []).append(r["score"] * TIMES.get(v, 1.0))
+    a = result["about"]
+    cells = _cells(
+        (r["model"], SHORT[r["variable"]], r["score"] * TIMES.get(r["variable"], 1.0))
+        for r in result["rows"]
+        if r["metric"] == "rmse"
+    )
     return [
         f"\n## Downscaling\n\nRMSE on {a['days']} days, coarse means of 5.625° to a grid of a third of the spacing, perfect-model pairs. "
         f"{a['steps']} steps of {a['batch']} maps, seeds {_list(a['seeds'])}; checkpoint `{CHECKPOINT}`; data `fine` ({a['data']}); commit "
         f"{a['commit']}; {a['machine']}.\n",
         _grid("RMSE", cells),
     ]
+
+
+def _cells(scores: Iterable[tuple[str, str, float]]) -> Cells:
+    found: Cells = {}
+    for row, column, score in scores:
+        found.setdefault((row, column), []).append(score)
+    return found
 
 
 def _list(seeds: Iterable[int]) -> str:
