@@ -22,7 +22,7 @@ def test_help_comes_without_the_machinery():
         ([], 2, "usage"),
         (["-h"], 0, "usage"),
         (["--version"], 0, "climax-lite "),
-        (["fly"], 2, "expected one of data, pretrain, finetune, evaluate, forecast, got 'fly'"),
+        (["fly"], 2, "expected one of data, pretrain, finetune, project, downscale, evaluate, forecast, got 'fly'"),
     ],
 )
 def test_first_word(words, status, says, capsys):
