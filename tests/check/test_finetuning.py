@@ -1,16 +1,12 @@
 """The checkers of *Fine-tuning*: solutions pass, and every usual mistake gets its own sentence."""
 
 import numpy as np
-import pytest
 import torch
 import torch.nn.functional as F
 
 from climax_lite.check import finetuning as check
 from climax_lite.metrics import block_bootstrap
-
-
-def stub(*args): ...
-
+from tests.check.exercises import Exercises
 
 # ---------------------------------------------------------------- policies
 
@@ -320,34 +316,10 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", SOLUTIONS)
-def test_the_solution_is_right(name):
-    verdict = getattr(check, name)(SOLUTIONS[name])
-    assert verdict.ok, verdict
-
-
-@pytest.mark.parametrize("name", SOLUTIONS)
-def test_a_stub_is_not_yet(name):
-    assert getattr(check, name)(stub).state == "not yet"
-
-
-@pytest.mark.parametrize(("name", "answer", "message"), WRONG)
-def test_mistakes_are_named(name, answer, message):
-    verdict = getattr(check, name)(answer)
-    assert verdict.state == "wrong"
-    assert message in verdict.sentence + verdict.hint, verdict
-
-
-def raises(*args):
-    raise KeyError("a")
-
-
-@pytest.mark.parametrize("name", SOLUTIONS)
-@pytest.mark.parametrize("garbage", [3, lambda *a: "text", lambda *a: [[1], [1, 2], "x"], raises, lambda *a: {}])
-def test_garbage_gets_a_sentence(name, garbage):
-    verdict = getattr(check, name)(garbage)
-    assert verdict.state == "wrong"
-    assert "Traceback" not in verdict.sentence
+class TestExercises(Exercises):
+    check = check
+    solutions = SOLUTIONS
+    wrong = WRONG
 
 
 def test_other_right_answers():
