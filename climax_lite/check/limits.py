@@ -2,58 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from .verdict import Verdict, attempt, checker, right, wrong
-
-Case = tuple[Any, str, str]  # the mistaken value, or a test of the answer; the sentence that names the mistake; a hint
+from ..metrics import latitude_weights
+from .answers import Mistake, expect, random
+from .verdict import Verdict, attempt, checker, right
 
 LAT = np.array([-66.0, -20.0, 5.0, 48.0])
-
-
-def _float(answer: Any) -> np.ndarray:
-    return np.asarray(answer.detach().cpu() if isinstance(answer, Tensor) else answer, dtype=np.float64)
-
-
-def _same(a: np.ndarray, b: Any) -> bool:
-    return a.shape == np.shape(b) and bool(np.allclose(a, _float(b), rtol=1e-4, atol=1e-7, equal_nan=True))
-
-
-def _judge(answer: Any, expected: Any, meaning: str, cases: Sequence[Case], otherwise: str, hint: str, praise: str) -> Verdict:  # fmt: skip
-    """`praise` for the expected numbers, else the sentence of the first mistake that gives the answer, else `otherwise`."""
-    try:
-        given = _float(answer)
-    except (TypeError, ValueError, RuntimeError):
-        return wrong(f"Expected {meaning}, got {type(answer).__name__}.", "Look at what the docstring returns.")
-    if _same(given, expected):
-        return right(praise)
-    for value, sentence, help_ in cases:
-        if value(given) if callable(value) else _same(given, value):
-            return wrong(sentence, help_)
-    if given.shape != np.shape(expected):
-        return wrong(f"Expected {meaning}: shape {np.shape(expected)}, got {given.shape}.", "Print the shape after every step.")  # fmt: skip
-    return wrong(otherwise, hint)
-
-
-def _random(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape)
-
-
-def _rows(lat: np.ndarray) -> np.ndarray:
-    cos = np.cos(np.deg2rad(lat))
-    return (cos / cos.mean())[:, None]
 
 
 @checker
 def contingency(function: Any) -> Verdict:
     """`contingency(forecast, truth, threshold, weights)` → (frequency bias, hit rate, false-alarm ratio)."""
-    truth = _random(12, 4, 5) * 1.4
-    forecast = 0.7 * truth + 0.5 * _random(12, 4, 5, seed=1)
-    weights, threshold = _rows(LAT), 1.0
+    truth = random(12, 4, 5).numpy() * 1.4
+    forecast = 0.7 * truth + 0.5 * random(12, 4, 5, seed=1).numpy()
+    weights, threshold = latitude_weights(LAT).numpy()[:, None], 1.0
 
     def of(f: np.ndarray, t: np.ndarray, w: Any = weights) -> tuple[Any, Any, Any]:
         hits, said, came = ((w * event).mean() for event in (f & t, f, t))
@@ -72,7 +37,7 @@ def contingency(function: Any) -> Verdict:
         (by_time[0] / by_time[2]).mean(),
         (1 - by_time[0] / by_time[1]).mean(),
     ]
-    cases: list[Case] = [
+    cases: list[Mistake] = [
         ([plain[1] / plain[2], plain[0] / plain[2], 1 - plain[0] / plain[1]], "All cells count alike.", "Multiply the events by the weights before you average: a cell at 66° is smaller."),
         ([comes / says, *expected[1:]], "Your frequency bias is upside down.", "A forecast that says it too seldom has a bias below one."),
         ([expected[0], expected[1], hits / says], "Your third number is the share of alarms that were right.", "False alarms are the others."),
@@ -88,22 +53,20 @@ def contingency(function: Any) -> Verdict:
         (lambda g: g.shape == (3,) and np.allclose(np.sort(g), np.sort(expected), rtol=1e-4), "The three numbers are right, their order is another.", "(frequency bias, hit rate, false-alarm ratio)"),
     ]  # fmt: skip
     answer = attempt(function, forecast.copy(), truth.copy(), threshold, weights.copy())
-    verdict = _judge(answer, expected, "three numbers", cases,
-        "These are not frequency bias, hit rate and false-alarm ratio.", "Three weighted sums: said, came, said and came.",
-        "Right: and no two of the three tell the whole story.")  # fmt: skip
-    if verdict.ok:
-        never = _float(attempt(function, forecast - 99, truth.copy(), threshold, weights.copy()))
-        if never.shape != (3,) or not np.allclose(never[:2], 0) or not np.isnan(never[2]):
-            return wrong("A forecast that never says it has the false-alarm ratio NaN (none of no alarms), and yours has not.", "With numpy's numbers 0/0 is NaN by itself; with a test of yours, return float('nan').")  # fmt: skip
-    return verdict
+    expect(answer, expected, cases, "These are not frequency bias, hit rate and false-alarm ratio.",
+        "Three weighted sums: said, came, said and came.", "three numbers")  # fmt: skip
+    never = attempt(function, forecast - 99, truth.copy(), threshold, weights.copy())
+    expect(never, [0, 0, np.nan], [], "A forecast that never says it has the false-alarm ratio NaN (none of no alarms), and yours has not.",
+        "With numpy's numbers 0/0 is NaN by itself; with a test of yours, return float('nan').", "three numbers")  # fmt: skip
+    return right("Right: and no two of the three tell the whole story.")
 
 
 @checker
 def brier_skill(function: Any) -> Verdict:
     """`brier_skill(chance, happened, often, weights)` → 1 − BS / BS of the climatological frequency."""
-    happened = _random(15, 4, 5) > 0.8
-    chance = np.clip(0.25 + 0.5 * happened + 0.2 * _random(15, 4, 5, seed=1), 0, 1)
-    weights, often = _rows(LAT), 0.3
+    happened = random(15, 4, 5).numpy() > 0.8
+    chance = np.clip(0.25 + 0.5 * happened + 0.2 * random(15, 4, 5, seed=1).numpy(), 0, 1)
+    weights, often = latitude_weights(LAT).numpy()[:, None], 0.3
 
     def score(p: Any, w: Any = weights, power: float = 2) -> float:
         return float((w * np.abs(1.0 * p - happened) ** power).mean())
@@ -113,7 +76,7 @@ def brier_skill(function: Any) -> Verdict:
 
     expected = 1 - score(chance) / score(often)
     sample = float((weights * happened).mean())
-    cases: list[Case] = [
+    cases: list[Mistake] = [
         (score(chance), "This is the Brier score: the mean square itself.", "Skill compares it with that of the climatological frequency."),
         (score(often) - score(chance), "This is the difference of the two scores.", "Skill is 1 minus their ratio."),
         (1 - np.sqrt(score(chance) / score(often)), "You took roots.", "The mean squares themselves."),
@@ -129,21 +92,21 @@ def brier_skill(function: Any) -> Verdict:
         (1 - score(chance) / (often * (1 - often)), "often·(1 − often) is the reference's score only where the event is exactly as frequent as `often`.", "Score the reference as you score the forecast."),
     ]  # fmt: skip
     answer = attempt(function, chance.copy(), happened.copy(), often, weights.copy())
-    return _judge(answer, expected, "one number", cases,
-        "This is not the Brier skill score.", "Two weighted mean squares, one for `chance` and one for `often`.",
-        "Right: above zero it knows more than how often it happens.")  # fmt: skip
+    expect(answer, expected, cases, "This is not the Brier skill score.",
+        "Two weighted mean squares, one for `chance` and one for `often`.", "one number")  # fmt: skip
+    return right("Right: above zero it knows more than how often it happens.")
 
 
 @checker
 def effective_number(function: Any) -> Verdict:
     """`effective_number(weights)`: (..., V) → (...), the exponential of the entropy."""
-    scores = 1.5 * _random(3, 4, 6)
+    scores = 1.5 * random(3, 4, 6).numpy()
     w = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
     w[0, 0] = [0.5, 0.5, 0, 0, 0, 0]
     entropy = -np.where(w > 0, w * np.log(np.where(w > 0, w, 1)), 0).sum(-1)
     expected = np.exp(entropy)
     mean = w.reshape(-1, 6).mean(0)
-    cases: list[Case] = [
+    cases: list[Mistake] = [
         (lambda g: bool(np.isnan(g).any()), "A weight of zero gives NaN: 0 · ln 0 is 0 in an entropy.", "np.where(w > 0, w, 1) inside the logarithm."),
         (entropy, "This is the entropy itself.", "Its exponential counts: V equal weights have entropy ln V."),
         (entropy / np.log(2), "This is the entropy, in bits.", "Its exponential counts variables; with bits it is 2 to that power."),
@@ -156,22 +119,22 @@ def effective_number(function: Any) -> Verdict:
     ]  # fmt: skip
     with np.errstate(all="ignore"):
         answer = attempt(function, w.copy())
-    return _judge(answer, expected, "one number for each place and head", cases,
-        "These are not the exponentials of the entropy.", "By hand: the weights ½, ½, 0, 0, 0, 0 count 2.",
-        "Right: one when a single variable has all the weight, V when all have the same.")  # fmt: skip
+    expect(answer, expected, cases, "These are not the exponentials of the entropy.",
+        "By hand: the weights ½, ½, 0, 0, 0, 0 count 2.", "one number for each place and head")  # fmt: skip
+    return right("Right: one when a single variable has all the weight, V when all have the same.")
 
 
 @checker
 def below_the_grid(function: Any) -> Verdict:
     """`below_the_grid(fine, k)`: the share of the mean square that means over k × k cells lose."""
-    k, fine = 3, _random(5, 6, 12)
+    k, fine = 3, random(5, 6, 12).numpy()
     fine[:, :3] += 0.8
     blocks = fine.reshape(5, 2, k, 4, k)
     means = blocks.mean((2, 4))
     expected = 1 - (means**2).mean() / (fine**2).mean()
     swapped = fine.reshape(5, k, 2, k, 4).mean((1, 3))
     rows = fine.reshape(5, 2, 4, k, k).mean((3, 4))
-    cases: list[Case] = [
+    cases: list[Mistake] = [
         (1 - expected, "This is the share that the blocks keep.", "What lies below the grid is the rest."),
         ((fine**2).mean() - (means**2).mean(), "This is a mean square, not a share.", "Divide by the mean square of the fine cells."),
         (1 - (swapped**2).mean() / (fine**2).mean(), "Your blocks are made of cells that are no neighbours.", "reshape(T, H // k, k, W // k, k): a block's own cells are the *faster* axis."),
@@ -184,12 +147,9 @@ def below_the_grid(function: Any) -> Verdict:
         (1 - (rows**2).mean() / (fine**2).mean(), "Your blocks hold neighbours in one row only.", "reshape(T, H // k, k, W // k, k): each k beside the axis that it divides."),
         (lambda g: g.shape == (5,), "One number over all times, please.", "Mean over times too, before you divide."),
     ]  # fmt: skip
-    answer = attempt(function, fine.copy(), k)
-    verdict = _judge(answer, expected, "one number", cases,
-        "This is not the share of the mean square that block means lose.", "1 − ⟨block mean²⟩ / ⟨cell²⟩.",
-        "Right: however good the forecast of the coarse map, this part is out of reach.")  # fmt: skip
-    if verdict.ok:
-        even = _float(attempt(function, np.repeat(np.repeat(means, k, 1), k, 2), k))
-        if not np.allclose(even, 0, atol=1e-9):
-            return wrong("Right for noise, wrong for a map that is constant in each block: nothing lies below its grid.", "Its share is 0.")  # fmt: skip
-    return verdict
+    expect(attempt(function, fine.copy(), k), expected, cases, "This is not the share of the mean square that block means lose.",
+        "1 − ⟨block mean²⟩ / ⟨cell²⟩.", "one number")  # fmt: skip
+    even = attempt(function, np.repeat(np.repeat(means, k, 1), k, 2), k)
+    expect(even, 0, [], "Right for noise, wrong for a map that is constant in each block: nothing lies below its grid.",
+        "Its share is 0.", "one number")  # fmt: skip
+    return right("Right: however good the forecast of the coarse map, this part is out of reach.")

@@ -59,7 +59,7 @@ def not_yet(
     return Verdict("not yet", sentence)
 
 
-class _Stop(Exception):
+class Stop(Exception):
     """Ends a checker early with a verdict."""
 
     def __init__(self, verdict: Verdict) -> None:
@@ -72,7 +72,7 @@ def attempt(function: Any, *args: Any, **kwargs: Any) -> Any:
     A function whose body is still `...` or `pass` reads as "not yet"; one that does something and returns None is a mistake.
     """
     if not callable(function):
-        raise _Stop(
+        raise Stop(
             wrong(
                 f"Expected a function, got {type(function).__name__}.", "Pass the function itself, without calling it."
             )
@@ -82,12 +82,12 @@ def attempt(function: Any, *args: Any, **kwargs: Any) -> Any:
     except NotImplementedError as error:
         # A stub may say so by itself; a library that cannot do something says what.
         if not str(error):
-            raise _Stop(not_yet()) from None
-        raise _Stop(_stopped(error)) from None
+            raise Stop(not_yet()) from None
+        raise Stop(_stopped(error)) from None
     except Exception as error:
-        raise _Stop(_stopped(error)) from None
+        raise Stop(_stopped(error)) from None
     if answer is None or answer is ...:
-        raise _Stop(
+        raise Stop(
             not_yet()
             if answer is ... or _is_stub(function)
             else wrong("Your function returned None for these inputs.", "Is there a path through it without `return`?")
@@ -105,7 +105,7 @@ def checker(check: Callable[..., Verdict]) -> Callable[..., Verdict]:
     def answer(*args: Any, **kwargs: Any) -> Verdict:
         try:
             return check(*args, **kwargs)
-        except _Stop as stop:
+        except Stop as stop:
             return stop.verdict
         except Exception as error:
             return wrong(
