@@ -59,16 +59,6 @@ def storm_track(z: xr.DataArray, shortest: float = 2.0, longest: float = 6.0) ->
     return xr.DataArray(np.sqrt(variance), dims=("lat", "lon"), coords={"lat": z.lat, "lon": z.lon})
 
 
-def zonal_spectrum(x: xr.DataArray, south: float = 30.0, north: float = 60.0) -> xr.DataArray:
-    """Variance by zonal wavenumber from 1 on, mean over times and over the latitudes between two (both hemispheres)."""
-    part = x.sel(lat=x.lat[(abs(x.lat) >= south) & (abs(x.lat) <= north)])
-    power = 2 * np.abs(np.fft.rfft(part.values.astype("float64"), axis=-1)) ** 2 / part.sizes["lon"] ** 2
-    weights = np.cos(np.deg2rad(part.lat.values))
-    mean = (power.mean(axis=0) * weights[:, None]).sum(axis=0) / weights.sum()
-    numbers = np.arange(len(mean))
-    return xr.DataArray(mean[1:], dims="wavenumber", coords={"wavenumber": numbers[1:]})
-
-
 def error_growth(path: Path = TWINS) -> xr.Dataset:
     """Distance of twins, (world, lead): global root mean square difference of Z500 (m² s⁻²) and T850 (K) after `lead` hours.
 

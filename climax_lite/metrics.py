@@ -1,6 +1,6 @@
-"""Scores on a round Earth: latitude-weighted MSE, RMSE, ACC, bias, Pearson correlation, and ClimateBench's NRMSE.
+"""Scores on a round Earth: latitude-weighted MSE, RMSE, ACC, bias, Pearson correlation, ClimateBench's NRMSE, and zonal spectra.
 
-Every function takes either
+Every score takes either
 
 - tensors or arrays (B, V, H, W) and the latitudes `lat` (H,) in degrees, and returns (V,): one score per variable; or
 - `xarray` datasets or arrays with the dimensions `lat` and `lon`, whose latitudes they read themselves, and returns one score
@@ -151,6 +151,35 @@ def nrmse(
     """ClimateBench's total: NRMSE_s + 5 · NRMSE_g. Watson-Parris et al. (2022)."""
     spatial = nrmse_s(prediction, target, lat, over=over, normalizer=normalizer)
     return spatial + 5 * nrmse_g(prediction, target, lat, over=over, normalizer=normalizer)
+
+
+def zonal_spectrum(field: xr.DataArray, south: float = 30, north: float = 60, both: bool = False) -> xr.DataArray:
+    """Variance along the rows by zonal wavenumber 1 to W/2, in the field's units squared.
+
+    The mean over the rows of a belt, weighted by cos φ, and over every other dimension; the sum over all wavenumbers is the variance along
+    the rows.
+
+    Args:
+        field: (..., lat, lon) all round the globe, latitudes ascending.
+        south: degrees; the belt's edge in the south.
+        north: degrees; the belt's edge in the north.
+        both: the mirrored belt of the other hemisphere too.
+
+    Raises:
+        ValueError: when no row lies in the belt.
+    """
+    phi = abs(field["lat"]) if both else field["lat"]
+    belt = field.isel(lat=np.flatnonzero((phi >= south) & (phi <= north))).transpose(..., "lat", "lon")
+    if not belt.sizes["lat"]:
+        raise ValueError(f"expected rows between {south} and {north} degrees, and the field has none there")
+    waves = np.fft.rfft(belt.values.astype(np.float64), axis=-1) / belt.sizes["lon"]
+    power = 2 * abs(waves[..., 1:]) ** 2
+    if belt.sizes["lon"] % 2 == 0:
+        power[..., -1] /= 2  # the shortest wave has no partner of negative wavenumber
+    cos = np.cos(np.deg2rad(belt["lat"].values))
+    mean = np.einsum("...hk,h->...k", power, cos / cos.sum())
+    wavenumber = np.arange(1, mean.shape[-1] + 1)
+    return xr.DataArray(mean.reshape(-1, len(wavenumber)).mean(0), {"wavenumber": wavenumber}, name=field.name)
 
 
 def block_bootstrap(

@@ -202,3 +202,51 @@ def named(values=0.0, lat=LAT3, times=2):
 def test_bad_input_gets_a_sentence(call, says):
     with pytest.raises(ValueError, match=says):
         call()
+
+
+# ---------------------------------------------------------------- spectra
+
+
+def waves(lat, columns=16):
+    """cos 3λ on the first row, 2 cos 8λ on the second, 9 cos λ on the third, …"""
+    lon = np.deg2rad(np.arange(columns) * 360 / columns)
+    rows = [np.cos(3 * lon), 2 * np.cos(8 * lon), 9 * np.cos(lon), 5 * np.cos(2 * lon)][: len(lat)]
+    return xr.DataArray(np.stack(rows)[None], {"time": [0], "lat": lat}, ("time", "lat", "lon"), "x")
+
+
+def test_the_spectrum_of_a_wave_is_its_variance_at_its_number():
+    found = metrics.zonal_spectrum(waves([40.0, 50.0, 80.0]))
+    cos = np.cos(np.deg2rad([40.0, 50.0]))
+    wanted = np.zeros(8)
+    wanted[2], wanted[7] = (
+        [0.5, 4] * cos / cos.sum()
+    )  # a cosine has variance 1/2; the shortest wave alternates, and has 1
+    np.testing.assert_allclose(found, wanted, atol=1e-12)
+    np.testing.assert_array_equal(found.wavenumber, np.arange(1, 9))
+
+
+def test_a_spectrum_sums_to_the_variance_along_the_rows():
+    for columns in (15, 16):
+        maps = xr.DataArray(
+            np.random.default_rng(0).normal(3, 2, (2, 5, 3, columns)),
+            {"lat": [-20.0, 0.0, 60.0]},
+            ("level", "time", "lat", "lon"),
+        )
+        cos = np.cos(np.deg2rad(maps.lat))
+        wanted = maps.var("lon").weighted(cos).mean()
+        np.testing.assert_allclose(metrics.zonal_spectrum(maps, -90, 90).sum(), wanted)
+        turned = maps.transpose("lon", "lat", "time", "level")
+        np.testing.assert_allclose(metrics.zonal_spectrum(turned, -90, 90).sum(), wanted)
+
+
+def test_both_hemispheres():
+    maps = waves([-50.0, -10.0, 10.0, 50.0])
+    both = metrics.zonal_spectrum(maps, 30, 60, both=True)
+    south, north = metrics.zonal_spectrum(maps, -60, -30), metrics.zonal_spectrum(maps, 30, 60)
+    np.testing.assert_allclose(both, (south + north) / 2)
+    assert float(both.sel(wavenumber=3)) > 0.2
+
+
+def test_a_belt_without_rows_is_refused():
+    with pytest.raises(ValueError, match="between 85 and 90 degrees"):
+        metrics.zonal_spectrum(waves([40.0, 50.0]), 85, 90)

@@ -509,22 +509,6 @@ def untrained(settings: Downscaling, detail: Detail) -> Downscaler:
 # ---------------------------------------------------------------- scores
 
 
-def spectrum(maps: xr.DataArray, south: float = 30, north: float = 60) -> xr.DataArray:
-    """Power by zonal wavenumber 1 to W/2 (units squared), averaged over the rows of a belt, weighted by cos φ, and over `time`.
-
-    The sum over all wavenumbers is the variance along the rows.
-    """
-    belt = maps.sel(lat=slice(south, north)).transpose(..., "lat", "lon")
-    waves = np.fft.rfft(belt.values.astype(np.float64), axis=-1) / belt.sizes["lon"]
-    power = 2 * abs(waves[..., 1:]) ** 2
-    if belt.sizes["lon"] % 2 == 0:
-        power[..., -1] /= 2  # the shortest wave has no partner of negative wavenumber
-    cos = np.cos(np.deg2rad(belt["lat"].values))
-    mean = np.einsum("...hk,h->...k", power, cos / cos.sum())
-    wavenumber = np.arange(1, mean.shape[-1] + 1)
-    return xr.DataArray(mean.reshape(-1, len(wavenumber)).mean(0), {"wavenumber": wavenumber}, name=maps.name)
-
-
 SCORES: dict[str, Callable[[xr.DataArray, xr.DataArray], xr.DataArray]] = {
     "rmse": lambda p, t: metrics.rmse(p, t, over=()),
     "bias": lambda p, t: metrics.bias(p, t, over=()),

@@ -60,6 +60,11 @@ def fit(
         return type(predictor).load(out / RESULT)
     if optimisation.ema_decay and run.strategy == "fsdp":
         raise ValueError("an average of the weights needs them whole on every device: use strategy ddp, or ema_decay 0")
+    on_cpu = run.accelerator == "cpu" or (run.accelerator == "auto" and not torch.cuda.is_available())
+    if run.compile and on_cpu and torch.get_num_threads() > 1:
+        raise ValueError(
+            "PyTorch's compiled backward pass crashes on a CPU with several threads: set OMP_NUM_THREADS=1, or compile false"
+        )
     out.mkdir(parents=True, exist_ok=True)
     for left in (*out.glob("*.ckpt.*.part"), *out.glob(f"{RESULT}.*.part")):  # by a kill while it was written
         left.unlink(missing_ok=True)

@@ -96,7 +96,7 @@ class Run:
         devices: processes on this machine.
         nodes: machines.
         strategy: auto, ddp (a copy of the model on each device) or fsdp (its parameters shared out).
-        compile: torch.compile the network.
+        compile: torch.compile the network; on a CPU with one thread only (torch 2.13 crashes with several).
         validate_every: steps between validations, at most as many as the run has; zero for none.
         save_every: steps between saved states, from which a stopped run goes on (a step or two later where it logs or validates).
         tensorboard: log for TensorBoard too, beside the CSV.

@@ -40,13 +40,6 @@ def test_a_part_of_a_year_counts_for_nothing_in_a_mean():
     assert str(kept.time.values[-1])[:13] == "1986-12-31T12"
 
 
-def test_a_spectrum_puts_the_variance_at_its_wavenumber():
-    # cos(2λ) has variance 1/2 along a circle, the sine in time another 1/2: amplitude² / 4 = 25.
-    spectrum = worlds.zonal_spectrum(wave(5.0, 10.0, wavenumber=2), south=0, north=90)
-    assert float(spectrum.sel(wavenumber=2)) == pytest.approx(25.0, rel=1e-3)
-    assert float(spectrum.sum()) == pytest.approx(25.0, rel=1e-3)
-
-
 def test_differences_of_means_are_taken_on_the_grid_of_the_reference():
     a, b = wave(5.0, 10.0), wave(7.3, 3.0)
     assert worlds.mean_difference(a + 3, a) == pytest.approx(3.0, rel=1e-6)

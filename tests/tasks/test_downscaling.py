@@ -22,7 +22,6 @@ from climax_lite.tasks.downscaling import (
     crop_ids,
     interpolate,
     score,
-    spectrum,
 )
 from climax_lite.train import Net, Optimisation, Run, Training
 from climax_lite.variables import variable
@@ -336,20 +335,6 @@ def test_the_embedded_pairs_are_daily_and_have_their_terrain():
     assert float(abs(other[T] - coarse[T]).max()) > 5  # other weather
     with pytest.raises(ValueError, match="both sides"):
         downscaling.open_pairs("validation", coarse="sunny", variables=[P])
-
-
-def test_the_spectrum_of_a_wave_is_its_variance_at_its_number():
-    lat, lon = np.array([40.0, 50.0, 80.0]), np.arange(16) * 22.5
-    wave = np.stack([np.cos(np.deg2rad(3 * lon)), 2 * np.cos(np.deg2rad(8 * lon)), 9 * np.cos(np.deg2rad(lon))])
-    found = spectrum(xr.DataArray(wave[None], {"time": [0], "lat": lat, "lon": lon}, ("time", "lat", "lon"), "x"))
-    cos = np.cos(np.deg2rad(lat[:2])) / np.cos(np.deg2rad(lat[:2])).sum()
-    wanted = np.zeros(8)
-    wanted[2], wanted[7] = (
-        0.5 * cos[0],
-        4 * cos[1],
-    )  # a cosine has variance 1/2; the shortest wave alternates, and has 1
-    np.testing.assert_allclose(found, wanted, atol=1e-12)
-    np.testing.assert_array_equal(found.wavenumber, np.arange(1, 9))
 
 
 def test_scores_of_a_map_that_is_one_kelvin_too_warm():

@@ -156,6 +156,17 @@ def test_recomputed_activations_change_nothing(tmp_path):
         torch.testing.assert_close(weights(again)[name], w, rtol=1e-4, atol=1e-6)
 
 
+def test_compiling_for_several_cpu_threads_is_refused(tmp_path):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ValueError, match="OMP_NUM_THREADS=1"):
+            train(tmp_path / "run", FAST, dataclasses.replace(RUN, compile=True))
+    finally:
+        torch.set_num_threads(threads)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 def test_a_compiled_network_learns_the_same(tmp_path):
     """Without noise: a compiled dropout draws other numbers."""
