@@ -59,7 +59,8 @@ def scenarios(
         Name → (forcings, climate), each (time, lat, lon) float32 on the 32 × 64 grid; `time` is the year of the simulation, a whole number.
         The forcing is compressed: `scenario_year`, beside `time`, is the year that it belongs to, five a year until 2014, then 2.43.
         Forcings: `CO2` (ppm), the same everywhere, and `dimming` (1), the part of the sunshine that haze takes; before a scenario come the
-        historical years, for the first windows to look back into. Climate: `CLIMATE`, in K and kg m-2 s-1 (times 86,400 is mm a day).
+        historical years, for the first windows to look back into. Climate: `CLIMATE`, in K and kg m-2 s-1 (times 86,400 is mm a day);
+        its attribute `members` says how many it is the mean of.
 
     Raises:
         ValueError: for a run or a member that is not there, or a damaged file.
@@ -86,6 +87,7 @@ def scenarios(
             y = y - control
         for name in CLIMATE:
             y[name].attrs = variable(name).attrs if control is None else change_attrs(name)
+        y.attrs["members"] = len(members)
         out[run] = x.broadcast_like(x["dimming"]).transpose("time", "lat", "lon").astype("float32"), y.astype("float32")
     return out
 

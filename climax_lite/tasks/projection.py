@@ -271,7 +271,7 @@ def score(prediction: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
 
 
 def noise_floor(truth: xr.Dataset) -> xr.Dataset:
-    """What an emulator that knew the forced climate exactly would score on average, because the run has weather.
+    """What an emulator that knew the forced climate exactly would score on average, because the run, or the mean of its members, has weather.
 
     The weather of a year is taken to be its departure from a straight line through the last third, independent from year to year. With the
     variance s² of a cell, the mean of n years is off by s²/n (NRMSE_s); a year's global mean by its own variance (NRMSE_g).

@@ -69,10 +69,12 @@ class TestRuns:
     def test_changes_are_counted_from_the_control_and_members_are_averaged(self, folder):
         _, y = data.scenarios(["ssp245"], folder=folder)["ssp245"]
         np.testing.assert_allclose(y["2m_temperature"][:, 0, 0], [4.5 - 1, 6 - 1], rtol=1e-6)
+        assert y.attrs["members"] == 2
         assert y["2m_temperature"].attrs["units"] == "K"
         assert "minus its mean in the pre-industrial control" in y["2m_temperature"].attrs["long_name"]
         _, first = data.scenarios(["ssp245"], member=1, folder=folder)["ssp245"]
         np.testing.assert_allclose(first["2m_temperature"][:, 0, 0], [3, 4], rtol=1e-6)
+        assert first.attrs["members"] == 1
         _, second = data.scenarios(["ssp245"], member=2, anomalies=False, folder=folder)["ssp245"]
         np.testing.assert_allclose(second["2m_temperature"][:, 0, 0], [285, 287])
         assert second["2m_temperature"].attrs["long_name"] == "2 m temperature"
