@@ -231,6 +231,26 @@ def test_damping_times_start_from_the_data():
     Forecaster(network(), skip=False).fit_damping([record])
 
 
+@pytest.mark.parametrize(("hours", "expected"), [(168, 100), (100, 50 * 2**0.5), (23, 60)])
+def test_damping_times_are_averaged_over_the_lags_that_a_record_has(hours, expected):
+    """In the logarithm: 50, 100 and 200 h are 100 h."""
+    taus = {24: 50, 72: 100, 168: 200}
+
+    class Short:
+        variables = ("2m_temperature",)
+
+        def __init__(self):
+            self.hours = np.array([0, hours])
+
+        def autocorrelation(self, lag):
+            assert lag <= hours
+            return np.exp([-lag / taus[lag]])
+
+    f = Forecaster(network())
+    f.fit_damping([Short()])
+    assert f.log_tau[1].exp().item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_files_that_are_none_of_ours(tmp_path):
     path = tmp_path / "f.safetensors"
     with pytest.raises(ValueError, match="there is no file"):

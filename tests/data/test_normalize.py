@@ -214,6 +214,13 @@ class TestOnGrid:
         np.testing.assert_allclose(after, before, rtol=1e-6)
         np.testing.assert_allclose(coarse["lattitude"].values[:, 0], [-60, 0, 60])
 
+    def test_a_part_of_the_grid_across_greenwich_has_its_own_cells(self):
+        ds = record(noisy(0.01))
+        part = Grid(GRID.lat[1:4], np.array([330.0, 360.0, 390.0]))
+        own = normalize.on_grid(ds, part)
+        np.testing.assert_array_equal(own["2m_temperature"], ds["2m_temperature"][:, 1:4, [11, 0, 1]])
+        np.testing.assert_array_equal(own.lon, part.lon)
+
     def test_a_shifted_grid_of_the_same_size_is_another_grid(self):
         ds = record(noisy(0.01))
         shifted = Grid(GRID.lat, GRID.lon + 15)

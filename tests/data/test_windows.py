@@ -103,7 +103,9 @@ def test_pairs_without_a_common_time_get_a_sentence():
 def test_unpaired_worlds_meet_on_the_same_day_of_the_year():
     """Two years against half a year of another one: the first year that has the day serves; where dates are shared, dates count."""
     fine = toy(20, static=False)
-    other = fine.assign_coords(time=fine.time.values + np.timedelta64(365, "D"))  # 2001 and 2002: no leap year between
+    other = (fine + 9).assign_coords(
+        time=fine.time.values + np.timedelta64(365, "D")
+    )  # 2001 and 2002: no leap year between
     elsewhere = fine.assign_coords(time=fine.time.values + np.timedelta64(2 * 365, "D"))
     twice = xr.concat([fine.isel(time=slice(5, 20)), other], "time")
     left, right = same_days(twice, elsewhere)
