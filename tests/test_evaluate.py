@@ -87,7 +87,31 @@ class TestScores:
             score(models=damped(), source=world, window=(24, 48), baselines=())
 
     def test_persistence_of_a_window_is_that_of_the_anomaly(self, tmp_path):
-        """Where the season is all there is, an anomaly that stays is none."""
+        """A year of nothing but a season, and one that is 2 K warmer: the anomaly of the means stays, the season goes on."""
+        times = np.arange("1985-01-01", "1987-01-01", 12 * HOUR, dtype="datetime64[ns]")
+        day = (times - times[0]) / np.timedelta64(1, "D")
+        season = 10 * np.cos(2 * np.pi * day / 365) + 2 * (day >= 365)
+        values = np.broadcast_to(280 + season[:, None, None], (len(day), 4, 8)).astype("float32")
+        ds = xr.Dataset(
+            {T: (("time", "lat", "lon"), values, variable(T).attrs)},
+            {"time": times, "lat": GRID.lat, "lon": GRID.lon},
+        )
+        ds.to_netcdf(tmp_path / "season.nc")
+        source = f"{tmp_path / 'season.nc'}?train=1985,test=1986"
+        card = score(models={}, source=source, window=(24, 504), baselines=("persistence", "climatology"))
+        rmse = card.score.sel(metric="rmse", variable=T).squeeze("lead")
+        assert float(rmse.sel(model="climatology")) == pytest.approx(2, rel=0.1)
+        assert float(rmse.sel(model="persistence")) < 0.2
+
+    def test_baselines_learn_from_the_last_times_of_the_training_part(self, world, monkeypatch):
+        monkeypatch.setattr(room, "MOST_TIMES", 10)
+        truth = room._Truth.of(world, "test", [T], None, None)
+        assert truth.training.time.values[[0, -1]].astype("datetime64[h]").astype(str).tolist() == [
+            "1985-12-27T00",
+            "1985-12-31T12",
+        ]
+
+    def test_baselines_of_a_window(self, tmp_path):
         source = own_world(tmp_path / "world")
         card = score(
             models={},
