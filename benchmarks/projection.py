@@ -5,7 +5,8 @@
     python benchmarks/projection.py --quick                # a few steps of each run, prints and writes nothing
 
 Rewrites its section of benchmarks/results/projection.json and leaves the others. All networks have the same windows, steps and batches
-(`climax_lite.tasks.projection.arms`); seeds draw the new weights and the order of the windows.
+(`climax_lite.tasks.projection.arms`); seeds draw the new weights and the order of the windows. With --keep FOLDER trained networks are
+kept, and a benchmark that was stopped goes on.
 
 The real pieces: annual temperature of IPSL-CM6A-LR on 20 x 20 cells (the mesmer project's test data, CC BY 4.0), with the emissions of
 RCMIP as forcing, spread over the globe; learnt from historical, ssp126 and ssp585, the first member of each, and scored on the second
@@ -36,11 +37,13 @@ GASES = {"CO2": "Emissions|CO2", "CH4": "Emissions|CH4", "SO2": "Emissions|Sulfu
 MODELS = {"ssp126": "IMAGE", "ssp585": "REMIND-MAGPIE"}  # the marker scenarios
 
 
-def of_seed(runs: Runs, source: str, test: str, seed: int, steps: int, only: str = "") -> list[dict]:
+def of_seed(
+    runs: Runs, source: str, test: str, seed: int, steps: int, only: str = "", folder: Path | None = None
+) -> list[dict]:
     """Rows of one seed; what does not depend on the seed stands with the first one."""
     arms = {name: s for name, s in projection.arms(steps).items() if only in name}
     start = time.time()
-    found = projection.results(seed, runs, source, test=test, networks=arms)
+    found = projection.results(seed, runs, source, test=test, networks=arms, folder=folder)
     print(f"{source}, seed {seed}: {time.time() - start:.0f} s", flush=True)
     return [
         {k: r[k] for k in ("variable", "metric", "model", "seed", "score")}
@@ -139,6 +142,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--only", default="", help="networks whose name holds this")
+    parser.add_argument("--keep", type=Path, help="a folder for the trained networks")
     parser.add_argument("--quick", action="store_true")
     a = parser.parse_args()
     if a.quick:
@@ -151,7 +155,7 @@ def main() -> None:
         (runs, source), test = projection.open_runs(a.source), projection.TEST
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True)
     for seed in a.seeds:
-        rows = of_seed(runs, source, test, seed, a.steps, a.only)
+        rows = of_seed(runs, source, test, seed, a.steps, a.only, a.keep)
         if a.quick:
             print(*rows, sep="\n")
             continue

@@ -165,7 +165,7 @@ def train(settings: Projection, runs: Runs | None = None) -> ClimateEmulator:
     """An emulator from its settings; a stopped run goes on. `runs` hands in others than those of `settings.source`.
 
     Raises:
-        ValueError: for a run that is not there, or a checkpoint that cannot be adapted.
+        ValueError: for a run that is not there, a checkpoint that cannot be adapted, or a folder with a network that learned from others.
     """
     claim(settings)
     runs, source = (runs, "given") if runs is not None else open_runs(settings.source)
@@ -184,7 +184,12 @@ def train(settings: Projection, runs: Runs | None = None) -> ClimateEmulator:
     validation = samples[1]
     o = settings.run
     data = DataModule({"projection": samples[0]}, validation, o.batch_size, 1.0, o.seed, o.workers)  # type: ignore[dict-item, arg-type]
-    return fit(emulator, data, settings.optimisation, o, emulator.grid, keep_best=validation is not None)
+    trained = fit(emulator, data, settings.optimisation, o, emulator.grid, keep_best=validation is not None)
+    if (had := trained.about.get("runs")) != list(learn):
+        raise ValueError(
+            f"{o.out} holds a network that learned from {had}, not from {list(learn)}: give another run.out"
+        )
+    return trained
 
 
 def untrained(settings: Projection, runs: Runs) -> ClimateEmulator:
@@ -271,7 +276,7 @@ def score(prediction: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
 
 
 def noise_floor(truth: xr.Dataset) -> xr.Dataset:
-    """What an emulator that knew the forced climate exactly would score on average, because the run, or the mean of its members, has weather.
+    """What an emulator that knew the forced climate exactly would score on average: a run, or a mean of members, has weather.
 
     The weather of a year is taken to be its departure from a straight line through the last third, independent from year to year. With the
     variance s² of a cell, the mean of n years is off by s²/n (NRMSE_s); a year's global mean by its own variance (NRMSE_g).
@@ -326,6 +331,7 @@ def results(
     test: str = TEST,
     networks: Mapping[str, Projection] | None = None,
     keep: Callable[[str, xr.Dataset], None] | None = None,
+    folder: Path | None = None,
 ) -> list[dict[str, Any]]:
     """The rows of the table of results: task, variable, lead, metric, model, seed, score.
 
@@ -336,6 +342,7 @@ def results(
         test: the run that is scored.
         networks: name → settings; by default `arms()`.
         keep: called with the name and the projection of each model, for figures.
+        folder: where trained networks are kept and found again; by default nowhere.
 
     Returns:
         One row for each variable, metric and model. `low` and `high` are None: there is one test run, and years of it are no sample; the
@@ -362,8 +369,9 @@ def results(
         if keep:
             keep(name, found)
     for name, settings in (arms() if networks is None else networks).items():
-        with tempfile.TemporaryDirectory() as out:
-            run = dataclasses.replace(settings.run, out=out, seed=seed)
+        with tempfile.TemporaryDirectory() as passing:
+            out = passing if folder is None else folder / f"{name}, {seed}"
+            run = dataclasses.replace(settings.run, out=str(out), seed=seed)
             emulator = train(dataclasses.replace(settings, run=run, test=test), runs)
         found = emulator.project(forcing).sel(time=truth["time"])
         scored(name, score(found, truth))

@@ -327,6 +327,17 @@ def test_results_are_rows(runs):
     assert score["pattern scaling", "2m_temperature", "NRMSE_s"] < score["global mean", "2m_temperature", "NRMSE_s"] < 1
 
 
+def test_networks_that_are_kept_are_not_trained_again(runs, tmp_path, monkeypatch):
+    two = {r: (x, y[["2m_temperature"]]) for r, (x, y) in runs.items()}
+    networks = {"small": settings("", architecture="cnn-lstm")}
+    rows = projection.results(0, two, "toy", networks=networks, folder=tmp_path)
+    monkeypatch.setattr("lightning.Trainer.fit", None)
+    assert projection.results(0, two, "toy", networks=networks, folder=tmp_path) == rows
+    fewer = {r: pair for r, pair in two.items() if r != "ssp126"}
+    with pytest.raises(ValueError, match=r"holds a network that learned from \[.*'ssp126'.*\], not from"):
+        projection.results(0, fewer, "toy", networks=networks, folder=tmp_path)
+
+
 def test_runs_come_from_what_there_is():
     found, source = projection.open_runs()
     assert source == "scenarios"
