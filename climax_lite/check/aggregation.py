@@ -8,57 +8,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .answers import Mistake, array, expect, random, same
 from .verdict import Verdict, attempt, checker, right, wrong
 
 B, L, V, D, N = 2, 3, 5, 8, 2
-
-
-def _random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def _tensor(answer: Any, shape: tuple[int, ...], meaning: str, hint: str) -> Tensor | Verdict:
-    """The answer as float64 of the expected shape, or the verdict on what it is instead."""
-    try:
-        given = torch.as_tensor(answer).detach().cpu().to(torch.float64)
-    except (TypeError, ValueError, RuntimeError):
-        return wrong(f"Expected {meaning}, got {type(answer).__name__}.", "Look at what the docstring says.")
-    if tuple(given.shape) != shape:
-        return wrong(f"Expected {meaning}: shape {shape}, got {tuple(given.shape)}.", hint)
-    if not bool(torch.isfinite(given).all()):
-        return wrong("Your answer holds NaN or infinity.", "Does a missing value still take part in a sum?")
-    return given
-
-
-def _same(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and bool(torch.allclose(a, b.to(a), rtol=1e-5, atol=1e-6))
-
-
-def _named(given: Tensor, mistakes: list[tuple[Tensor, str, str]], otherwise: str, hint: str) -> Verdict:
-    for value, sentence, advice in mistakes:
-        if _same(given, value):
-            return wrong(sentence, advice)
-    return wrong(otherwise, hint)
+FINITE = "Does a missing value still take part in a sum?"
 
 
 @checker
 def attend(function: Any) -> Verdict:
     """`attend(query, keys, values)`: (D,), (B, L, V, D), (B, L, V, D) → (B, L, D)."""
-    q, k, v = 2 * _random(D), _random(B, L, V, D, seed=1), _random(B, L, V, D, seed=2)
+    q, k, v = 2 * random(D), random(B, L, V, D, seed=1), random(B, L, V, D, seed=2)
     answer = attempt(function, q, k, v)
     if getattr(answer, "shape", None) == (B, L, V):
         return wrong("You returned one number for each variable: the weights.", "Multiply the values by them, and sum over the variables.")  # fmt: skip
-    given = _tensor(answer, (B, L, D), "one vector for each place", "The sum runs over the variables, and over nothing else.")  # fmt: skip
-    if isinstance(given, Verdict):
-        return given
+    given = array(answer, (B, L, D), "one vector for each place", "The sum runs over the variables, and over nothing else.", FINITE)  # fmt: skip
     s = k @ q
 
     def mix(a: Tensor, x: Tensor = v) -> Tensor:
         return (a[..., None] * x).sum(2)
 
-    if _same(given, mix(torch.softmax(s / D**0.5, 2))):
-        return right("One query, V keys: at every place the variables are mixed with weights that sum to one.")
-    mistakes = [
+    mistakes: list[Mistake] = [
         (mix(torch.softmax(s, 2)), "Your scores are not scaled.", "Divide them by the square root of the length of a key."),
         (mix(torch.softmax(s / D, 2)), "You divided the scores by d, not by its root.", "The spread of a sum of d random products grows like √d."),
         (mix(torch.softmax(s / D**0.5, 1)), "Your weights sum to one over the places, not over the variables.", "Which axis of (B, L, V) holds the variables?"),
@@ -68,43 +38,41 @@ def attend(function: Any) -> Verdict:
         (mix(s / D**0.5), "Your weights are the scores themselves, without a softmax.", "Weights are positive and sum to one."),
         (v.mean(2), "You took the plain mean of the values: query and keys were not used.", "How well does each key fit the query?"),
     ]  # fmt: skip
-    return _named(given, mistakes, "This is not softmax(q·k / √d) times the values: it differs on random tokens.",
-                  "Three lines: scores (B, L, V), weights (B, L, V), sum of weights times values.")  # fmt: skip
+    expect(given, mix(torch.softmax(s / D**0.5, 2)), mistakes, "This is not softmax(q·k / √d) times the values: it differs on random tokens.",
+        "Three lines: scores (B, L, V), weights (B, L, V), sum of weights times values.")  # fmt: skip
+    return right("One query, V keys: at every place the variables are mixed with weights that sum to one.")
 
 
 @checker
 def head_weights(function: Any) -> Verdict:
     """`head_weights(query, keys, num_heads)`: (D,), (B, L, V, D) → (B, L, N, V)."""
-    q, k = 2 * _random(D), _random(B, L, V, D, seed=1)
+    q, k = 2 * random(D), random(B, L, V, D, seed=1)
     answer = attempt(function, q, k, N)
     if getattr(answer, "shape", None) == (B, L, V, N):
         return wrong("Your axes are (B, L, V, N): variables before heads.", "In torch.einsum the letters behind -> set the order.")  # fmt: skip
-    given = _tensor(answer, (B, L, N, V), "a weight for each place, head and variable", "Split D into (N, d): the heads come first.")  # fmt: skip
-    if isinstance(given, Verdict):
-        return given
+    given = array(answer, (B, L, N, V), "a weight for each place, head and variable", "Split D into (N, d): the heads come first.", FINITE)  # fmt: skip
     d = D // N
     s = torch.einsum("nd,blvnd->blnv", q.reshape(N, d), k.reshape(B, L, V, N, d))
     t = torch.einsum("dn,blvdn->blnv", q.reshape(d, N), k.reshape(B, L, V, d, N))
-    if _same(given, torch.softmax(s / d**0.5, -1)):
-        return right("Every head compares its own d numbers, and has weights of its own.")
-    mistakes = [
+    mistakes: list[Mistake] = [
         (torch.softmax(s / D**0.5, -1), "You divided by √D; a head compares only d = D / N numbers.", "How many products are in one score?"),
         (torch.softmax(s, -1), "Your scores are not scaled.", "Divide them by √d."),
         (torch.softmax(t / d**0.5, -1), "Your heads are interleaved: head 0 has the numbers 0, N, 2N, … of D.", "Head 0 has the first d numbers: reshape to (N, d), not to (d, N)."),
         (torch.softmax(s / d**0.5, 2), "Your weights sum to one over the heads, not over the variables.", "Softmax over the last axis of (B, L, N, V)."),
         (torch.softmax((s.sum(2, keepdim=True) / D**0.5).expand(-1, -1, N, -1), -1), "All heads have the same weights: the query was not split.", "Split query and keys into heads before they meet."),
     ]  # fmt: skip
-    return _named(given, mistakes, "These are not the weights of the heads: they differ on random tokens.",
-                  "Reshape the query to (N, d) and the keys to (B, L, V, N, d), then sum over d.")  # fmt: skip
+    expect(given, torch.softmax(s / d**0.5, -1), mistakes, "These are not the weights of the heads: they differ on random tokens.",
+        "Reshape the query to (N, d) and the keys to (B, L, V, N, d), then sum over d.")  # fmt: skip
+    return right("Every head compares its own d numbers, and has weights of its own.")
 
 
 def _module(seed: int = 3) -> SimpleNamespace:
     out = nn.Linear(D, D).double()
     with torch.no_grad():
-        out.weight.copy_(_random(D, D, seed=seed))
-        out.bias.copy_(_random(D, seed=seed + 1))
-    return SimpleNamespace(query=_random(D, seed=seed + 2), in_proj_weight=_random(3 * D, D, seed=seed + 3) / 2,
-                           in_proj_bias=_random(3 * D, seed=seed + 4), out_proj=out, num_heads=N)  # fmt: skip
+        out.weight.copy_(random(D, D, seed=seed))
+        out.bias.copy_(random(D, seed=seed + 1))
+    return SimpleNamespace(query=random(D, seed=seed + 2), in_proj_weight=random(3 * D, D, seed=seed + 3) / 2,
+                           in_proj_bias=random(3 * D, seed=seed + 4), out_proj=out, num_heads=N)  # fmt: skip
 
 
 def _aggregate(
@@ -138,13 +106,9 @@ def _aggregate(
 @checker
 def aggregate(function: Any) -> Verdict:
     """`aggregate(tokens, agg)`: tokens (B, L, V, D) and the parameters of a `VariableAggregation` → (B, L, D)."""
-    x, agg = _random(B, L, V, D, seed=9), _module()
-    given = _tensor(attempt(function, x, agg), (B, L, D), "one token for each place", "V is gone; join the heads to D again.")  # fmt: skip
-    if isinstance(given, Verdict):
-        return given
-    if _same(given, _aggregate(x, agg)):
-        return right("This is the whole of it: V tokens in, one out, at every place alike.")
-    mistakes = [
+    x, agg = random(B, L, V, D, seed=9), _module()
+    given = array(attempt(function, x, agg), (B, L, D), "one token for each place", "V is gone; join the heads to D again.", FINITE)  # fmt: skip
+    mistakes: list[Mistake] = [
         (_aggregate(x, agg, out=False), "The output projection is missing.", "agg.out_proj mixes the heads, as the last step."),
         (_aggregate(x, agg, bias=0.0), "The biases of the input projections are missing.", "agg.in_proj_bias has three parts, as the weight has."),
         (_aggregate(x, agg, query=False), "The query is used as it is, without its projection.", "Three projections: of the query, of the keys, of the values."),
@@ -155,67 +119,57 @@ def aggregate(function: Any) -> Verdict:
         (_aggregate(x, agg, scale=D), "You divided by √D; a head compares only d = D / N numbers.", "How many products are in one score?"),
         (_aggregate(x, agg, heads=1), "You used one head, where agg.num_heads asks for more.", "Split query, keys and values into (N, d)."),
     ]  # fmt: skip
-    return _named(given, mistakes, "This is not the aggregation: it differs on random tokens.",
-                  "Project query and tokens, weights as in round 2, sum the values of each head, join the heads, project.")  # fmt: skip
+    expect(given, _aggregate(x, agg), mistakes, "This is not the aggregation: it differs on random tokens.",
+        "Project query and tokens, weights as in round 2, sum the values of each head, join the heads, project.")  # fmt: skip
+    return right("This is the whole of it: V tokens in, one out, at every place alike.")
 
 
 @checker
 def masked_weights(function: Any) -> Verdict:
     """`masked_weights(scores, present)`: (B, L, N, V) and (B, V) → (B, L, N, V)."""
-    s = _random(B, L, N, V, seed=4)
+    s = random(B, L, N, V, seed=4)
     present = torch.tensor([[True, False, True, True, False], [True, True, True, False, True]])
     where, untouched = present[:, None, None, :], s.clone()
     hint = "present[:, None, None, :] stretches over places and heads."
-    given = _tensor(attempt(function, s, present), (B, L, N, V), "a weight for each variable", hint)
-    if isinstance(given, Verdict):
-        return given
+    given = array(attempt(function, s, present), (B, L, N, V), "a weight for each variable", hint, FINITE)  # fmt: skip
     if not torch.equal(s, untouched):
         return wrong("You changed the scores that were handed in.", "masked_fill makes a copy, masked_fill_ does not.")
     expected = torch.softmax(s.masked_fill(~where, -torch.inf), -1)
-    if _same(given, expected):
-        lost = _tensor(attempt(function, s.masked_fill(~where, torch.nan), present), (B, L, N, V), "weights", hint)
-        if isinstance(lost, Verdict) or not _same(lost, expected):
-            return wrong("When the score of a missing variable is NaN, your weights are spoilt.", "0 · NaN is NaN: put another score in its place instead of multiplying.")  # fmt: skip
-        return right("A missing variable has no weight, and the others share the whole of it.")
     zeroed = torch.softmax(s, -1) * where
-    mistakes = [
+    mistakes: list[Mistake] = [
         (torch.softmax(s, -1), "The mask does nothing: missing variables keep their weight.", "Which score gives the weight zero?"),
         (zeroed, "Missing variables have no weight, but the others no longer sum to one.", "Mask before the softmax, not after it."),
         (torch.softmax(s * where, -1), "You set the scores of missing variables to zero: exp 0 = 1 is a weight like others.", "Which score gives the weight zero?"),
         (torch.softmax(s.masked_fill(where, -torch.inf), -1), "The mask is the wrong way round: you kept what is missing.", "True means present."),
         (torch.softmax(zeroed, -1), "You used the softmax twice.", "Once is enough, on masked scores."),
     ]  # fmt: skip
-    return _named(given, mistakes, "These are not the weights over the variables that are present.", "exp(−∞) = 0.")
+    expect(given, expected, mistakes, "These are not the weights over the variables that are present.", "exp(−∞) = 0.")
+    if not same(attempt(function, s.masked_fill(~where, torch.nan), present), expected):
+        return wrong("When the score of a missing variable is NaN, your weights are spoilt.", "0 · NaN is NaN: put another score in its place instead of multiplying.")  # fmt: skip
+    return right("A missing variable has no weight, and the others share the whole of it.")
 
 
 @checker
 def to_places(function: Any) -> Verdict:
     """`to_places(tokens)`: the paper's (B, V, L, D) → (B·L, V, D)."""
-    x = _random(B, V, L, D)
-    given = _tensor(attempt(function, x), (B * L, V, D), "V tokens for each of B·L places", "Places of all samples first, then V, then D.")  # fmt: skip
-    if isinstance(given, Verdict):
-        return given
-    if _same(given, x.transpose(1, 2).reshape(B * L, V, D)):
-        return right("Axes are moved, then merged: every row holds the variables of one place.")
-    mistakes = [
+    x = random(B, V, L, D)
+    given = array(attempt(function, x), (B * L, V, D), "V tokens for each of B·L places", "Places of all samples first, then V, then D.", FINITE)  # fmt: skip
+    mistakes: list[Mistake] = [
         (x.reshape(B * L, V, D), "The numbers are cut anew without moving an axis: places and variables are mixed.", "Swap V and L first; only neighbouring axes can be merged."),
         (x.permute(2, 0, 1, 3).reshape(B * L, V, D), "The places come before the samples: row 1 must be the second place of the first sample.", "(B, L, …) merges to B·L with L running fastest."),
     ]  # fmt: skip
-    return _named(given, mistakes, "The rows do not hold the variables of one place each.", "transpose, then flatten.")
+    expect(given, x.transpose(1, 2).reshape(B * L, V, D), mistakes, "The rows do not hold the variables of one place each.", "transpose, then flatten.")  # fmt: skip
+    return right("Axes are moved, then merged: every row holds the variables of one place.")
 
 
 @checker
 def multiply_adds(function: Any) -> Verdict:
     """`multiply_adds(num_variables, num_places, embed_dim)` of one aggregation."""
     v, places, d = 5, 7, 11
-    given = _tensor(attempt(function, v, places, d), (), "one whole number", "Add the five parts.")
-    if isinstance(given, Verdict):
-        return given
+    given = array(attempt(function, v, places, d), (), "one whole number", "Add the five parts.", FINITE)  # fmt: skip
     tokens = v * places
     full = 2 * tokens * d * d + 2 * tokens * d + places * d * d + d * d
-    if _same(given, torch.tensor(float(full))):
-        return right("Nearly all of it is the projection of V·L tokens to keys and values.")
-    mistakes = [
+    mistakes: list[Mistake] = [
         (2 * tokens * d * d + 2 * tokens * d + places * d * d + places * d * d, "You projected the query at every place.", "It is the same for all places: once is enough."),
         (2 * tokens * d * d + 2 * tokens * d + tokens * d * d + d * d, "You projected V outputs at each place.", "After the sum one vector is left at each place."),
         (2 * tokens * d * d + tokens * d + places * d * d + d * d, "Scores or weighted sum are missing: each takes V·L·D.", "One product of length D for the score, D products for the sum."),
@@ -224,9 +178,9 @@ def multiply_adds(function: Any) -> Verdict:
         (2 * tokens * d * d + 2 * tokens * d + places * d * d, "The projection of the query is missing.", "It is small: D²."),
         (2 * tokens * d * d + 2 * tokens * d + d * d, "The output projection is missing.", "One product with a D × D matrix at each place."),
     ]  # fmt: skip
-    return _named(given, [(torch.tensor(float(n)), a, b) for n, a, b in mistakes],
-                  f"For V = {v}, L = {places}, D = {d} you count {float(given):.0f}, and that is not the number.",
-                  "Query, keys, values, scores and sum, output: add them one by one.")  # fmt: skip
+    expect(given, full, mistakes, f"For V = {v}, L = {places}, D = {d} you count {float(given):.0f}, and that is not the number.",
+        "Query, keys, values, scores and sum, output: add them one by one.", rtol=1e-6)  # fmt: skip
+    return right("Nearly all of it is the projection of V·L tokens to keys and values.")
 
 
 @checker
@@ -242,18 +196,15 @@ def leave_one_out(function: Any) -> Verdict:
         return float(1.5 + gain[absent].sum() + 0.3 * len(absent) ** 2 - 0.3 * len(absent))
 
     answer = attempt(function, error, 4)
-    given = _tensor(answer, (4,), "one number for each variable", "Loop over the variables.")
-    if isinstance(given, Verdict):
-        return given
+    given = array(answer, (4,), "one number for each variable", "Loop over the variables.", FINITE)  # fmt: skip
     alone = torch.tensor([error([i]) for i in range(4)], dtype=torch.float64)
-    if _same(given, gain):
-        return right("How much is lost without each variable: that is asked of the whole network, not of its weights.")
-    mistakes = [
+    mistakes: list[Mistake] = [
         (-gain, "The sign is the wrong way round: a variable that is needed must have a positive rise.", "Error without it, minus error with all."),
         (gain + 1.5, "These are the errors themselves, not their rise.", "Subtract the error with all variables."),
         (alone - 1.5, "You kept each variable alone, where it should be left out alone.", "V − 1 ids are handed to error."),
         (alone, "You kept each variable alone, and did not subtract the error with all.", "V − 1 ids are handed to error."),
         ((gain + 1.5) / 1.5, "This is a ratio of errors.", "The rise is a difference."),
     ]  # fmt: skip
-    return _named(given, mistakes, "This is not the rise of the error without each variable.",
-                  "For variable v hand all ids but v to error, and subtract error of all ids.")  # fmt: skip
+    expect(given, gain, mistakes, "This is not the rise of the error without each variable.",
+        "For variable v hand all ids but v to error, and subtract error of all ids.")  # fmt: skip
+    return right("How much is lost without each variable: that is asked of the whole network, not of its weights.")

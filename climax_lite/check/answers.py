@@ -28,7 +28,7 @@ What gives it away is the value that it leads to, a test of the answer (a functi
 
 def numbers(answer: Any) -> np.ndarray:
     """A tensor (with or without a gradient, on any device), an array, a list or a number as a float64 array."""
-    return np.asarray(answer.detach().cpu() if isinstance(answer, Tensor) else answer, dtype=np.float64)
+    return np.asarray(answer.detach().cpu().double() if isinstance(answer, Tensor) else answer, dtype=np.float64)
 
 
 def array(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..model import ClimaX, ClimaXConfig, patchify, to_official
+from .answers import Mistake, either, expect, random
 from .verdict import Verdict, attempt, checker, right, wrong
 
 PAPER = ClimaXConfig(tuple(f"variable_{i}" for i in range(48)), encoder="reference")
@@ -24,12 +25,6 @@ def _network(num_variables: int = 6, **changes: Any) -> ClimaX:
         for parameter in net.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
     return net.eval().requires_grad_(False)
-
-
-def _near(answer: Any, expected: Tensor) -> bool:
-    if not isinstance(answer, Tensor) or answer.shape != expected.shape:
-        return False
-    return torch.allclose(answer.detach().double(), expected, rtol=1e-5, atol=1e-6)
 
 
 def _forward(
@@ -53,76 +48,31 @@ def _forward(
 def forward(function: Any) -> Verdict:
     """The whole forward pass from the modules of a network."""
     net, ids, out = _network(), torch.tensor([4, 1, 3]), torch.tensor([2, 5])
-    source = torch.Generator().manual_seed(1)
-    x = torch.randn(2, 3, 4, 10, dtype=torch.float64, generator=source)
+    x = random(2, 3, 4, 10)
     given = (net, x, torch.tensor([24.0, 120.0], dtype=torch.float64), ids, out)
     answer = attempt(function, *given)
     if not isinstance(answer, Tensor):
         return wrong(f"Expected a tensor, got {type(answer).__name__}.", "The fields (B, V_out, H, W).")
     rows, columns = net.config.patches
-    mistakes: dict[str, tuple[list[Tensor], str]] = {
-        "The lead time is in hours; the network wants it in units of 100 hours.": (
-            [_forward(*given, unit=u) for u in (1.0, 24.0, 6.0, 168.0, 1000.0)],
-            "The previous chapter divides before the linear map.",
-        ),
-        "The positions are missing: this forecast does not know where its patches are.": (
-            [_forward(*given, left_out=("positions",))],
-            "net.pos_embed is (1, L, D).",
-        ),
-        "The lead time is missing: all lead times get one forecast.": (
-            [_forward(*given, left_out=("lead",))],
-            "net.lead_time_embed maps (B, 1) to (B, D). What must its shape be to meet (B, L, D)?",
-        ),
-        "Positions and lead time are both missing.": (
-            [_forward(*given, left_out=("lead", "positions"))],
-            "They are added to the tokens between aggregation and blocks.",
-        ),
-        "The last norm is missing.": (
-            [_forward(*given, left_out=("norm",))],
-            "The residual stream leaves the blocks as large as it happens to be; net.norm comes before the head.",
-        ),
-        "There are no blocks in it.": (
-            [_forward(*given, order=())],
-            "net.blocks holds them; call one after the other.",
-        ),
-        "Only one of the blocks was used.": ([_forward(*given, order=(i,)) for i in range(3)], "Loop over net.blocks."),
-        "The blocks ran in the reverse order.": ([_forward(*given, order=(2, 1, 0))], "The first block comes first."),
-        "Positions and lead time came after the blocks: no patch could use them to find another.": (
-            [_forward(*given, late=("positions", "lead"))],
-            "Add them before the first block.",
-        ),
-        "Only one of positions and lead time came before the blocks.": (
-            [_forward(*given, late=(part,)) for part in ("positions", "lead")],
-            "Add both before the first block.",
-        ),
-        "Rows and columns of patches are exchanged on the way out.": (
-            [_forward(*given, shape=(columns, rows))],
-            "net.config.patches is (rows, columns).",
-        ),
-        "The ids of the input are not used: channel 0 was read as variable 0.": (
-            [_forward(net, x, given[2], torch.arange(3), out), _forward(net, x, given[2], ids.sort().values, out)],
-            "The tokenizer takes patches and ids.",
-        ),
-        "The output holds the input's variables.": (
-            [_forward(*given[:4], ids)],
-            "The head is asked for out_ids, whatever came in.",
-        ),
-        "The output holds all variables of the network.": (
-            [_forward(*given[:4], torch.arange(6))],
-            "Hand out_ids to the head: it computes the rows of those only.",
-        ),
-    }
-    for sentence, (values, hint) in mistakes.items():
-        if any(_near(answer, value) for value in values):
-            return wrong(sentence, hint)
-    expected = _forward(*given)
-    if answer.shape != expected.shape:
-        return wrong(f"Expected the shape {tuple(expected.shape)}, got {tuple(answer.shape)}.", "(B, V_out, H, W).")
-    if not _near(answer, expected):
-        return wrong(
-            "The shape is right, the numbers are not the forecast of these modules.",
-            "Six steps in the order of the figure: patchify, tokenizer, aggregation, two sums, blocks and norm, head.",
-        )
+    mistakes: list[Mistake] = [
+        (either(*(_forward(*given, unit=u) for u in (1.0, 24.0, 6.0, 168.0, 1000.0))), "The lead time is in hours; the network wants it in units of 100 hours.", "The previous chapter divides before the linear map."),
+        (_forward(*given, left_out=("positions",)), "The positions are missing: this forecast does not know where its patches are.", "net.pos_embed is (1, L, D)."),
+        (_forward(*given, left_out=("lead",)), "The lead time is missing: all lead times get one forecast.", "net.lead_time_embed maps (B, 1) to (B, D). What must its shape be to meet (B, L, D)?"),
+        (_forward(*given, left_out=("lead", "positions")), "Positions and lead time are both missing.", "They are added to the tokens between aggregation and blocks."),
+        (_forward(*given, left_out=("norm",)), "The last norm is missing.", "The residual stream leaves the blocks as large as it happens to be; net.norm comes before the head."),
+        (_forward(*given, order=()), "There are no blocks in it.", "net.blocks holds them; call one after the other."),
+        (either(*(_forward(*given, order=(i,)) for i in range(3))), "Only one of the blocks was used.", "Loop over net.blocks."),
+        (_forward(*given, order=(2, 1, 0)), "The blocks ran in the reverse order.", "The first block comes first."),
+        (_forward(*given, late=("positions", "lead")), "Positions and lead time came after the blocks: no patch could use them to find another.", "Add them before the first block."),
+        (either(*(_forward(*given, late=(part,)) for part in ("positions", "lead"))), "Only one of positions and lead time came before the blocks.", "Add both before the first block."),
+        (_forward(*given, shape=(columns, rows)), "Rows and columns of patches are exchanged on the way out.", "net.config.patches is (rows, columns)."),
+        (either(_forward(net, x, given[2], torch.arange(3), out), _forward(net, x, given[2], ids.sort().values, out)), "The ids of the input are not used: channel 0 was read as variable 0.", "The tokenizer takes patches and ids."),
+        (_forward(*given[:4], ids), "The output holds the input's variables.", "The head is asked for out_ids, whatever came in."),
+        (_forward(*given[:4], torch.arange(6)), "The output holds all variables of the network.", "Hand out_ids to the head: it computes the rows of those only."),
+    ]  # fmt: skip
+    expect(answer, _forward(*given), mistakes, "The shape is right, the numbers are not the forecast of these modules.",
+        "Six steps in the order of the figure: patchify, tokenizer, aggregation, two sums, blocks and norm, head.",
+        "the fields (B, V_out, H, W)")  # fmt: skip
     return right("Right: your forward is the package's. Everything else in the class is checks of its input.")
 
 

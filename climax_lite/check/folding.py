@@ -10,16 +10,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from .verdict import Verdict, attempt, checker, right, wrong
+from .answers import Mistake, array, expect, random, same
+from .verdict import Stop, Verdict, attempt, checker, right, wrong
 
 B, L, V, P, D, N = 2, 12, 3, 4, 16, 2
 """A small problem in float64, large enough that a tensor of all tokens is the largest there is."""
 
-Mistakes = list[tuple[Tensor, str, str]]
-
-
-def _random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+CLOSE = 1e-11
+"""The tolerance, relative and absolute: two ways to one function differ by rounding alone."""
 
 
 def _problem() -> tuple[Tensor, Tensor, Any]:
@@ -29,30 +27,18 @@ def _problem() -> tuple[Tensor, Tensor, Any]:
     agg = VariableAggregation(D, N).double()
     with torch.no_grad():
         for seed, parameter in enumerate(agg.parameters()):
-            parameter.copy_(_random(*parameter.shape, seed=10 + seed) / 2)
-    return _random(B, L, V, P, seed=1), _random(V, D, P + 1, seed=2).requires_grad_(), agg
+            parameter.copy_(random(*parameter.shape, seed=10 + seed) / 2)
+    return random(B, L, V, P, seed=1), random(V, D, P + 1, seed=2).requires_grad_(), agg
 
 
-def _tensor(answer: Any, shape: tuple[int, ...], meaning: str, hint: str) -> Tensor | Verdict:
-    """The answer, if it is a tensor of the expected shape in float64."""
+def _tensor(answer: Any, shape: tuple[int, ...], meaning: str, hint: str) -> Tensor:
+    """The answer itself, with its gradient, if it is a tensor of the expected shape in float64."""
     if not isinstance(answer, Tensor):
-        return wrong(f"Expected {meaning}, a tensor of the shape {shape}, got {type(answer).__name__}.", hint)
-    if tuple(answer.shape) != shape:
-        return wrong(f"Expected {meaning}: shape {shape}, got {tuple(answer.shape)}.", hint)
+        raise Stop(wrong(f"Expected {meaning}, a tensor of the shape {shape}, got {type(answer).__name__}.", hint))
+    array(answer.double(), shape, meaning, hint)
     if answer.dtype != torch.float64:
-        return wrong(f"float64 came in and {answer.dtype} goes out.".replace("torch.", ""), "Leave out .float().")
+        raise Stop(wrong(f"float64 came in and {answer.dtype} goes out.".replace("torch.", ""), "Leave out .float()."))
     return answer
-
-
-def _same(a: Tensor, b: Tensor, tolerance: float = 1e-12) -> bool:
-    return a.shape == b.shape and bool((a - b).detach().abs().max() <= tolerance * b.detach().abs().max())
-
-
-def _named(given: Tensor, mistakes: Mistakes, otherwise: str, hint: str) -> Verdict:
-    for value, sentence, advice in mistakes:
-        if _same(given, value, 1e-9):
-            return wrong(sentence, advice)
-    return wrong(otherwise, hint)
 
 
 def _pieces(agg: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -90,8 +76,6 @@ def score_vectors(function: Any) -> Verdict:
     if isinstance(answer, Tensor) and answer.shape in {(V, N, P + 1), (N, V, P + 1)}:
         return wrong("The numbers may be right, but the axes are in another order.", "In einsum the letters behind -> set it: vpn.")  # fmt: skip
     given = _tensor(answer, (V, P + 1, N), "P + 1 numbers for each variable and head", "D is summed: it is the token that never exists.")  # fmt: skip
-    if isinstance(given, Verdict):
-        return given
     q, w_k, w_v, _ = _pieces(agg)
     d = D // N
 
@@ -101,13 +85,11 @@ def score_vectors(function: Any) -> Verdict:
     c = fold(q)
     b_k = agg.in_proj_bias.chunk(3)[1].unflatten(0, (N, -1))
     beta = F.pad(((q * b_k).sum(1) / d**0.5).expand(V, 1, N), (0, 0, P, 0))
-    if _same(given, c):
-        return right("Right: a score is now a dot product of P + 1 numbers.")
-    if _same(given, c + beta):
+    if same(given, c + beta, CLOSE, CLOSE):
         return right("Right. You kept the key's bias in the last number; it does no harm, and the softmax cancels it.")
     together = (w_k.flatten(0, 1).T @ q.flatten()).expand(N, D)
     turned = w_k.flatten(0, 1).unflatten(0, (-1, N)).transpose(0, 1)
-    mistakes: Mistakes = [
+    mistakes: list[Mistake] = [
         (fold(q, scale=1.0), "The scores are not divided by √d.", "d = D / N numbers meet in the dot product of a head."),
         (fold(q, scale=D**0.5), "You divided by √D; a head has only d = D / N numbers.", "Which length has q of one head?"),
         (fold(q, scale=float(d)), "You divided by d, not by its root.", "As in the attention before."),
@@ -117,8 +99,9 @@ def score_vectors(function: Any) -> Verdict:
         (torch.einsum("ne,vep->vpn", together, e) / d**0.5, "All heads have the same vectors: the query was not split.", "Head n takes d rows of W^K, and d numbers of q."),
         (fold(q.flatten().unflatten(0, (-1, N)).T, turned), "Your heads are interleaved.", "Head 0 has the first d numbers: (N, d), not (d, N)."),
     ]  # fmt: skip
-    return _named(given, mistakes, "These are not the score vectors: they differ on random parameters.",
-                  "First g (N, D), the transposed key rows of each head times its query; then E transposed times g.")  # fmt: skip
+    expect(given, c, mistakes, "These are not the score vectors: they differ on random parameters.",
+        "First g (N, D), the transposed key rows of each head times its query; then E transposed times g.", rtol=CLOSE, atol=CLOSE)  # fmt: skip
+    return right("Right: a score is now a dot product of P + 1 numbers.")
 
 
 @checker
@@ -129,23 +112,20 @@ def value_matrices(function: Any) -> Verdict:
     if isinstance(answer, Tensor) and answer.shape == (V, P + 1, D):
         return wrong("Your matrices are transposed: (V, P + 1, D).", "M takes P + 1 numbers to D: D rows.")
     given = _tensor(answer, (V, D, P + 1), "one matrix for each variable", "A stack of matrices times one matrix is a stack.")  # fmt: skip
-    if isinstance(given, Verdict):
-        return given
     w_q, w_k, w_v = agg.in_proj_weight.chunk(3)
     m, b_v = w_v @ e, agg.in_proj_bias.chunk(3)[2]
-    if _same(given, m):
-        return right("Right: V small matrices have taken the place of V values at every place.")
-    mistakes: Mistakes = [
+    mistakes: list[Mistake] = [
         (w_k @ e, "You took the keys' matrix.", "The order in in_proj_weight is query, key, value."),
         (w_q @ e, "You took the query's matrix.", "The order in in_proj_weight is query, key, value."),
         (w_v.T @ e, "W^V is transposed.", "A value is W^V times a token: rows of W^V meet columns of E."),
         (m + F.pad(b_v[:, None], (P, 0)), "You put b^V into the last column. That can be done, but then nobody may add it again.", "Here it is left out, and added once at the end."),
         (agg.out_proj.weight @ m, "W_o is in it already. It comes after the heads are joined.", "Exercise 4 counts what that would cost."),
     ]  # fmt: skip
-    return _named(given, mistakes, "These are not W^V E: they differ on random parameters.", "One matrix product.")
+    expect(given, m, mistakes, "These are not W^V E: they differ on random parameters.", "One matrix product.", rtol=CLOSE, atol=CLOSE)  # fmt: skip
+    return right("Right: V small matrices have taken the place of V values at every place.")
 
 
-def _fold_mistakes(r: Tensor, e: Tensor, agg: Any) -> Mistakes:
+def _fold_mistakes(r: Tensor, e: Tensor, agg: Any) -> list[Mistake]:
     q, w_k, w_v, _ = _pieces(agg)
     c = torch.einsum("nd,nde,vep->vpn", q, w_k, e) / (D // N) ** 0.5
     m = torch.einsum("nde,vep->vndp", w_v, e)
@@ -178,12 +158,9 @@ def folded(function: Any) -> Verdict:
     with _Largest() as largest:
         answer = attempt(function, x, e, agg)
     given = _tensor(answer, (B, L, D), "one vector for each place", "V is summed, and the heads are joined to D.")
-    if isinstance(given, Verdict):
-        return given
     expected = agg(torch.einsum("vdp,blvp->blvd", e, r))
-    if not _same(given, expected):
-        return _named(given, _fold_mistakes(r, e, agg), "This is not the aggregation of the tokens.",
-                      "Print the shape after each line, and compare with the steps of the derivation.")  # fmt: skip
+    expect(given, expected, _fold_mistakes(r, e, agg), "This is not the aggregation of the tokens.",
+        "Print the shape after each line, and compare with the steps of the derivation.", rtol=CLOSE, atol=CLOSE)  # fmt: skip
     if largest.size >= B * L * V * D:
         return wrong("The numbers are right, but you made a tensor as large as all tokens.",
                      "Weights first meet the pixels; only then M. Neither tokens nor their values.")  # fmt: skip
@@ -219,26 +196,27 @@ def costs(function: Any) -> Verdict:
             if not isinstance(answer, (tuple, list)) or len(answer) != 2:
                 return wrong("Expected a pair: multiply-adds, numbers kept.", "return work, numbers")
             mine, held = (float(a) for a in answer)
-            wrongs = {
-                2 * work: "You counted operations: each multiply-add is two.",
-                places * each: "What is made once is missing: g, c and M.",
-                places * (once + each): "You make c and M anew at every place; they depend on parameters only.",
-                b * (once + length * each): "You make c and M for each sample; one batch shares them.",
-                once - d * d + places * each: "g is missing: D² in all heads together.",
-                once + places * (each - d * d): "The output projection is missing: D² at each place.",
-                d * d + v * p * d * (n + d) + places * (v * p * (n + d) + d * d): "Pixels come with a one: P + 1 numbers.",
-                once + places * (pixels * (n + n * d) + d * d): "M counts N times: a head has only d = D / N of its rows.",
-                work - places * d * d: "The output projection is missing: D² at each place.",
-                work - places * v * d * d: "Keys and values: two products of D² for each token.",
-            }  # fmt: skip
-            if mine != work:
-                sentence = wrongs.get(mine, f"For B, L, V, P, D, N = {sizes} expected {work:,} multiply-adds, got {mine:,.0f}.")  # fmt: skip
-                return wrong(f"{encoder.capitalize()}: {sentence}", "Go through the products one by one: n·m·k each.")
+            known = [
+                (2 * work, "You counted operations: each multiply-add is two."),
+                (places * each, "What is made once is missing: g, c and M."),
+                (places * (once + each), "You make c and M anew at every place; they depend on parameters only."),
+                (b * (once + length * each), "You make c and M for each sample; one batch shares them."),
+                (once - d * d + places * each, "g is missing: D² in all heads together."),
+                (once + places * (each - d * d), "The output projection is missing: D² at each place."),
+                (d * d + v * p * d * (n + d) + places * (v * p * (n + d) + d * d), "Pixels come with a one: P + 1 numbers."),
+                (once + places * (pixels * (n + n * d) + d * d), "M counts N times: a head has only d = D / N of its rows."),
+                (work - places * d * d, "The output projection is missing: D² at each place."),
+                (work - places * v * d * d, "Keys and values: two products of D² for each token."),
+            ]  # fmt: skip
+            name, hint = encoder.capitalize(), "Go through the products one by one: n·m·k each."
+            mistakes: list[Mistake] = [(value, f"{name}: {sentence}", hint) for value, sentence in known]
+            otherwise = f"{name}: For B, L, V, P, D, N = {sizes} expected {work:,} multiply-adds, got {mine:,.0f}."
+            expect(mine, work, mistakes, otherwise, hint, rtol=0, atol=0)
             if held != numbers:
                 most = " The weighted pixels are N times as many as the pixels." if encoder == "folded" else ""
                 if held == places * v * (p + n + n * p):
                     most = " Each patch carries its one: P + 1 numbers."
-                return wrong(f"{encoder.capitalize()}: expected {numbers:,} numbers kept, got {held:,.0f}.{most}",
+                return wrong(f"{name}: expected {numbers:,} numbers kept, got {held:,.0f}.{most}",
                              "List the tensors with both a place and a variable, and multiply their axes.")  # fmt: skip
     return right("Right: now the machine may count.")
 
@@ -250,49 +228,44 @@ def folded_masked(function: Any) -> Verdict:
     present = torch.tensor([[True, False, True], [True, True, True]])
     asked = x.masked_fill(~present[:, None, :, None], torch.nan)
     given = _tensor(attempt(function, asked, e, agg, present), (B, L, D), "one vector for each place", "As folded.")
-    if isinstance(given, Verdict):
-        return given
-    if not bool(torch.isfinite(given).all()):
+    if not torch.isfinite(given).all():
         return wrong("Your answer holds NaN: a weight of zero times NaN is NaN.", "Fill the missing pixels, too.")
     r = F.pad(x, (0, 1), value=1.0)
     tokens = torch.einsum("vdp,blvp->blvd", e, r)
     here = torch.tensor([0, 2])
     expected = torch.cat([agg(tokens[:1, :, here]), agg(tokens[1:])])
-    if _same(given, expected):
-        return right("Right: each sample brings what it has.")
     zero = F.pad(x * present[:, None, :, None], (0, 1), value=1.0)
     a = agg.weights(tokens).transpose(2, 3) * present[:, None, :, None]
     m = torch.einsum("nde,vep->vndp", _pieces(agg)[2], e)
     with_zeros = torch.einsum("vdp,blvp->blvd", e, zero)
     late = agg.weights(with_zeros).transpose(2, 3) * present[:, None, :, None]
-    mistakes: Mistakes = [
+    mistakes: list[Mistake] = [
         (_attend(late, r, m, agg), "The weights that are left do not add up to one.", "Mask the scores, before the softmax."),
         (agg(with_zeros), "The missing variable still has a token: that of a field of zeros.", "Its score must be −∞."),
         (_attend(a, r, m, agg), "The weights that are left do not add up to one.", "Mask the scores, before the softmax."),
         (agg(tokens[:, :, here]), "You left the variable out of every sample.", "One sample has it."),
         (torch.cat([agg(tokens[:1, :, 1:2]), agg(tokens[1:])]), "You masked what is present.", "True in `present` means: it is there."),
     ]  # fmt: skip
-    return _named(given, mistakes, "This is not the aggregation of what is present.", "Start from folded.")
+    expect(given, expected, mistakes, "This is not the aggregation of what is present.", "Start from folded.", rtol=CLOSE, atol=CLOSE)  # fmt: skip
+    return right("Right: each sample brings what it has.")
 
 
 @checker
 def attend_tokens(function: Any) -> Verdict:
     """`attend_tokens(tokens, agg)`: no key and no value of each token."""
-    agg, tokens = _problem()[2], _random(B, L, 2 * V, D, seed=5)
+    agg, tokens = _problem()[2], random(B, L, 2 * V, D, seed=5)
     with FlopCounterMode(display=False) as counter:
         answer = attempt(function, tokens, agg)
     given = _tensor(answer, (B, L, D), "one vector for each place", "The variables are summed, and the heads joined.")
-    if isinstance(given, Verdict):
-        return given
-    if not _same(given, agg(tokens)):
-        # A token is its own "pixels", and E the identity without the column of ones.
-        return _named(given, _token_mistakes(tokens, agg), "This is not the aggregation of the tokens.", "Compare the scores, the mixing and b^V with the hints, one by one.")  # fmt: skip
+    # A token is its own "pixels", and E the identity without the column of ones.
+    expect(given, agg(tokens), _token_mistakes(tokens, agg), "This is not the aggregation of the tokens.",
+        "Compare the scores, the mixing and b^V with the hints, one by one.", rtol=CLOSE, atol=CLOSE)  # fmt: skip
     if counter.get_total_flops() >= 2 * tokens.numel() * D:  # what the keys alone would take, or the values
         return wrong("The numbers are right, but you made keys or values of all tokens.", "Mix the tokens first.")
     return right("Right: it works for any tokens, affine or not.")
 
 
-def _token_mistakes(t: Tensor, agg: Any) -> Mistakes:
+def _token_mistakes(t: Tensor, agg: Any) -> list[Mistake]:
     q, w_k, w_v, _ = _pieces(agg)
     s = torch.einsum("nd,nde,blve->blvn", q, w_k, t)
     a, m = torch.softmax(s / (D // N) ** 0.5, 2), w_v.expand(t.shape[2], -1, -1, -1)

@@ -156,7 +156,7 @@ def activity(function: Any) -> Verdict:
         ([a**2, r], "Your a is a ratio of mean squares.", "The ratio of sizes is its root."),
         ([a, a * r], "Your second number is the slope Σ f t / Σ t², not the correlation.", "Divide by the root of both mean squares."),
         ([a, r / a], "Your second number is the slope Σ f t / Σ f², not the correlation.", "Divide by the root of both mean squares."),
-        (of(f, t, 1.0), "The rows are not weighted.", "metrics.latitudelatitude_weights(lat).numpy()[:, None], as (H, 1)."),
+        (of(f, t, 1.0), "The rows are not weighted.", "metrics.latitude_weights(lat), as (H, 1)."),
         (of(f, t, axis=(-2, -1)), "You took the ratios of each time, and then their mean.", "Average the squares over times too, and divide then."),
         (centred, "You removed a mean: these are anomalies already.", "Sums of f², t² and f·t, no more."),
         (lambda g: g.shape == (2,) and np.isclose(g[1], centred[1]), "r has a mean removed, which np.corrcoef does.", "Σ w f t / √(Σ w f² · Σ w t²)"),
@@ -190,7 +190,7 @@ def acc_official(function: Any) -> Verdict:
         (official(lambda x: x.mean((-2, -1), keepdims=True)), "A mean of each sample was removed.", "One mean over batch and space together."),
         (official(lambda x: x.mean(0)), "The mean over the batch was removed in each cell.", "One number, over batch and space."),
         (official(lambda x: x.mean(), axis=(-2, -1)), "A ratio was taken for each sample.", "Sum over batch and space together, then divide once."),
-        (official(lambda x: x.mean(), w=1.0), "The sums are not weighted.", "metrics.latitudelatitude_weights(lat).numpy()[:, None], as (H, 1)."),
+        (official(lambda x: x.mean(), w=1.0), "The sums are not weighted.", "metrics.latitude_weights(lat), as (H, 1)."),
         (official(lambda x: x.mean(), c=0), "The climatology was not subtracted.", "Anomalies first."),
     ]  # fmt: skip
     answer = attempt(function, forecast.copy(), truth.copy(), climatology.copy(), lat.copy())

@@ -10,78 +10,37 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from .verdict import Verdict, attempt, checker, right, wrong
+from .answers import Mistake, expect, random, same
+from .verdict import Stop, Verdict, attempt, checker, right, wrong
 
 CUT = "b v (h p) (w q) -> b (h w) (v p q)"
 JOIN = "b (h w) (p q) -> b 1 (h p) (w q)"
 
 
-def _tensor(answer: Any) -> Tensor | Verdict:
-    """The learner's tensor, or the sentence that says what came instead."""
-    if isinstance(answer, Tensor):
-        return answer.detach().double()
-    return wrong(f"Expected a tensor, got {type(answer).__name__}.", "Use PyTorch's own operations on the input.")
-
-
-def _near(answer: Tensor, expected: Tensor) -> bool:
-    return answer.shape == expected.shape and torch.allclose(answer, expected.double(), rtol=1e-5, atol=1e-6)
-
-
-def _judge(answer: Any, expected: Tensor, mistakes: dict[str, tuple[Tensor, str]], hint: str) -> Verdict | None:
-    """None where the answer is right; otherwise the sentence of the first mistake that has this value."""
-    found = _tensor(answer)
-    if isinstance(found, Verdict):
-        return found
-    if _near(found, expected):
-        return None
-    for sentence, (value, help_) in mistakes.items():
-        if _near(found, value):
-            return wrong(sentence, help_)
-    if found.shape != expected.shape:
-        return wrong(f"Expected the shape {tuple(expected.shape)}, got {tuple(found.shape)}.", hint)
-    return wrong("The shape is right, the values are not.", hint)
+def _tensor(answer: Any) -> Tensor:
+    if not isinstance(answer, Tensor):
+        raise Stop(wrong(f"Expected a tensor, got {type(answer).__name__}.", "Use PyTorch's own operations on the input."))  # fmt: skip
+    return answer
 
 
 @checker
 def patchify(function: Any) -> Verdict:
     """Fields (B, 1, H, W) → patches (B, L, P), row by row."""
     x = torch.arange(2 * 4 * 12, dtype=torch.float32).reshape(2, 1, 4, 12)
-    mistakes = {
-        "You cut the numbers as they lie in memory: your patches are strips of one row.": (
-            x.reshape(2, -1, 4),
-            "The first patch of the check has cells of two rows. Split H and W first, then move an axis, then join.",
-        ),
-        "The patches are right, but they are numbered column by column.": (
-            rearrange(x, "b 1 (h p) (w q) -> b (w h) (p q)", p=2, q=2),
-            "The number grows fastest eastwards: the axis of patch rows comes before that of patch columns.",
-        ),
-        "The patches are right, but the pixels in them run column by column.": (
-            rearrange(x, "b 1 (h p) (w q) -> b (h w) (q p)", p=2, q=2),
-            "Inside a patch too the column is the faster axis.",
-        ),
-        "You began with the last row.": (
-            rearrange(x.flip(2), "b 1 (h p) (w q) -> b (h w) (p q)", p=2, q=2),
-            "Row 0 is the southernmost, and patch 0 holds it: turn nothing round.",
-        ),
-        "The axes of patches and pixels are exchanged: the result should be (B, L, P).": (
-            rearrange(x, "b 1 (h p) (w q) -> b (p q) (h w)", p=2, q=2),
-            "One row of the result is one patch. torch.nn.functional.unfold gives (B, P, L); transpose it.",
-        ),
-        "An axis for the variable is left over: the result should be (B, L, P).": (
-            rearrange(x, "b v (h p) (w q) -> b (h w) v (p q)", p=2, q=2),
-            "There is one variable here; drop its axis.",
-        ),
-        "The split of H and W is right, but the axes were joined without being moved.": (
-            x.reshape(2, 2, 2, 6, 2).reshape(2, 12, 4),
-            "Between the split and the join the two pixel axes must stand side by side: permute.",
-        ),
-    }
-    hint = "With p = 2 the first patch holds the cells (0, 0), (0, 1), (1, 0), (1, 1)."
-    if (bad := _judge(attempt(function, x, 2), rearrange(x, CUT, p=2, q=2), mistakes, hint)) is not None:
-        return bad
+    mistakes: list[Mistake] = [
+        (x.reshape(2, -1, 4), "You cut the numbers as they lie in memory: your patches are strips of one row.", "The first patch of the check has cells of two rows. Split H and W first, then move an axis, then join."),
+        (rearrange(x, "b 1 (h p) (w q) -> b (w h) (p q)", p=2, q=2), "The patches are right, but they are numbered column by column.", "The number grows fastest eastwards: the axis of patch rows comes before that of patch columns."),
+        (rearrange(x, "b 1 (h p) (w q) -> b (h w) (q p)", p=2, q=2), "The patches are right, but the pixels in them run column by column.", "Inside a patch too the column is the faster axis."),
+        (rearrange(x.flip(2), "b 1 (h p) (w q) -> b (h w) (p q)", p=2, q=2), "You began with the last row.", "Row 0 is the southernmost, and patch 0 holds it: turn nothing round."),
+        (rearrange(x, "b 1 (h p) (w q) -> b (p q) (h w)", p=2, q=2), "The axes of patches and pixels are exchanged: the result should be (B, L, P).", "One row of the result is one patch. torch.nn.functional.unfold gives (B, P, L); transpose it."),
+        (rearrange(x, "b v (h p) (w q) -> b (h w) v (p q)", p=2, q=2), "An axis for the variable is left over: the result should be (B, L, P).", "There is one variable here; drop its axis."),
+        (x.reshape(2, 2, 2, 6, 2).reshape(2, 12, 4), "The split of H and W is right, but the axes were joined without being moved.", "Between the split and the join the two pixel axes must stand side by side: permute."),
+    ]  # fmt: skip
+    expect(_tensor(attempt(function, x, 2)), rearrange(x, CUT, p=2, q=2), mistakes, "The shape is right, the values are not.",
+        "With p = 2 the first patch holds the cells (0, 0), (0, 1), (1, 0), (1, 1).", "patches (B, L, P)")  # fmt: skip
     x = torch.arange(18 * 6.0).reshape(1, 1, 6, 18)
-    if (bad := _judge(attempt(function, x, 3), rearrange(x, CUT, p=3, q=3), {}, hint)) is not None:
-        return wrong("Right for patches of 2 × 2, wrong for 3 × 3 on a grid of 6 × 18.", bad.sentence)
+    if not same(attempt(function, x, 3), rearrange(x, CUT, p=3, q=3)):
+        return wrong("Right for patches of 2 × 2, wrong for 3 × 3 on a grid of 6 × 18.", "Take all sizes from x and p.")
     return right("Right: patch 0 lies in the south-west, and the numbers grow eastwards, then northwards.")
 
 
@@ -90,63 +49,39 @@ def unpatchify(function: Any) -> Verdict:
     """Patches (B, L, P) → fields (B, 1, H, W)."""
     x = torch.arange(2 * 4 * 12, dtype=torch.float32).reshape(2, 1, 4, 12)
     patches = rearrange(x, CUT, p=2, q=2)
-    mistakes = {
-        "You only gave the numbers a new shape: every four in a row of the map are one patch.": (
-            patches.reshape(2, 1, 4, 12),
-            "Split L into rows and columns of patches, P into rows and columns of pixels; then move axes.",
-        ),
-        "The pixels inside each patch are transposed.": (
-            rearrange(patches, "b (h w) (q p) -> b 1 (h p) (w q)", h=2, p=2),
-            "P splits into (rows, columns), in this order.",
-        ),
-        "You read the patches column by column.": (
-            rearrange(patches, "b (w h) (p q) -> b 1 (h p) (w q)", h=2, p=2),
-            "L splits into (H / p, W / p), in this order.",
-        ),
-        "The axis of the variable is missing: the result should be (B, 1, H, W).": (x[:, 0], "Add an axis of size one."),
-        "North and south are exchanged.": (x.flip(2), "Patch 0 holds row 0."),
-    }  # fmt: skip
-    hint = "It undoes the cut: the same split of axes, moved back."
-    if (bad := _judge(attempt(function, patches, (4, 12)), x, mistakes, hint)) is not None:
-        return bad
+    mistakes: list[Mistake] = [
+        (patches.reshape(2, 1, 4, 12), "You only gave the numbers a new shape: every four in a row of the map are one patch.", "Split L into rows and columns of patches, P into rows and columns of pixels; then move axes."),
+        (rearrange(patches, "b (h w) (q p) -> b 1 (h p) (w q)", h=2, p=2), "The pixels inside each patch are transposed.", "P splits into (rows, columns), in this order."),
+        (rearrange(patches, "b (w h) (p q) -> b 1 (h p) (w q)", h=2, p=2), "You read the patches column by column.", "L splits into (H / p, W / p), in this order."),
+        (x[:, 0], "The axis of the variable is missing: the result should be (B, 1, H, W).", "Add an axis of size one."),
+        (x.flip(2), "North and south are exchanged.", "Patch 0 holds row 0."),
+    ]  # fmt: skip
+    expect(_tensor(attempt(function, patches, (4, 12))), x, mistakes, "The shape is right, the values are not.",
+        "It undoes the cut: the same split of axes, moved back.", "fields (B, 1, H, W)")  # fmt: skip
     x = torch.arange(18 * 6.0).reshape(1, 1, 18, 6)
-    if (bad := _judge(attempt(function, rearrange(x, CUT, p=3, q=3), (18, 6)), x, {}, hint)) is not None:
-        return wrong("Right for 2 × 2 pixels on 4 × 12 cells, wrong for 3 × 3 on 18 × 6.", bad.sentence)
+    if not same(attempt(function, rearrange(x, CUT, p=3, q=3), (18, 6)), x):
+        return wrong("Right for 2 × 2 pixels on 4 × 12 cells, wrong for 3 × 3 on 18 × 6.", "Take all sizes from the arguments; P is p².")  # fmt: skip
     return right("Right: cut and joined, a field is what it was.")
 
 
 @checker
 def embed(function: Any) -> Verdict:
     """Patches (B, L, P), kernel (D, 1, p, p), bias (D,) → tokens (B, L, D), as a convolution gives them."""
-    generator = torch.Generator().manual_seed(0)
-    x, kernel, bias = (torch.randn(*s, generator=generator) for s in ((2, 1, 4, 6), (5, 1, 2, 2), (5,)))
+    x, kernel, bias = random(2, 1, 4, 6).float(), random(5, 1, 2, 2, seed=1).float(), random(5, seed=2).float()
     q = rearrange(x, CUT, p=2, q=2)
     expected = F.conv2d(x, kernel, bias, stride=2).flatten(2).transpose(1, 2)
-    mistakes = {
-        "The bias is missing.": (expected - bias, "Every token gets the same D numbers added."),
-        "The shape of the matrix is right, its numbers are mixed up: a reshape dealt D and P out anew.": (
-            q @ kernel.reshape(4, 5) + bias,
-            "Flatten the kernel to (D, P) and transpose that. A reshape to (P, D) is no transpose.",
-        ),
-        "The pixels of your kernel run column by column.": (
-            F.linear(q, kernel.transpose(-1, -2).flatten(1), bias),
-            "Patches list their pixels row by row, and so does kernel.flatten(1).",
-        ),
-        "You turned the kernel round. PyTorch's convolution does not.": (
-            F.linear(q, kernel.flip(-1, -2).flatten(1), bias),
-            "What PyTorch calls a convolution multiplies pixel by pixel as they stand.",
-        ),
-        "This is (B, D, L), as a convolution leaves it; tokens are (B, L, D).": (
-            expected.transpose(1, 2),
-            "Transpose the last two axes.",
-        ),
-    }
-    hint = "A matrix (D, P) times the P pixels of each patch, plus (D,)."
-    if (bad := _judge(attempt(function, q, kernel, bias), expected, mistakes, hint)) is not None:
-        return bad
-    q, kernel, bias = (torch.randn(*s, generator=generator) for s in ((1, 3, 9), (2, 1, 3, 3), (2,)))
-    if (bad := _judge(attempt(function, q, kernel, bias), F.linear(q, kernel.flatten(1), bias), {}, hint)) is not None:
-        return wrong("Right for p = 2, wrong for p = 3.", bad.sentence)
+    mistakes: list[Mistake] = [
+        (expected - bias, "The bias is missing.", "Every token gets the same D numbers added."),
+        (q @ kernel.reshape(4, 5) + bias, "The shape of the matrix is right, its numbers are mixed up: a reshape dealt D and P out anew.", "Flatten the kernel to (D, P) and transpose that. A reshape to (P, D) is no transpose."),
+        (F.linear(q, kernel.transpose(-1, -2).flatten(1), bias), "The pixels of your kernel run column by column.", "Patches list their pixels row by row, and so does kernel.flatten(1)."),
+        (F.linear(q, kernel.flip(-1, -2).flatten(1), bias), "You turned the kernel round. PyTorch's convolution does not.", "What PyTorch calls a convolution multiplies pixel by pixel as they stand."),
+        (expected.transpose(1, 2), "This is (B, D, L), as a convolution leaves it; tokens are (B, L, D).", "Transpose the last two axes."),
+    ]  # fmt: skip
+    expect(_tensor(attempt(function, q, kernel, bias)), expected, mistakes, "The shape is right, the values are not.",
+        "A matrix (D, P) times the P pixels of each patch, plus (D,).", "tokens (B, L, D)", atol=1e-5)  # fmt: skip
+    q, kernel, bias = random(1, 3, 9).float(), random(2, 1, 3, 3, seed=1).float(), random(2, seed=2).float()
+    if not same(attempt(function, q, kernel, bias), F.linear(q, kernel.flatten(1), bias), atol=1e-5):
+        return wrong("Right for p = 2, wrong for p = 3.", "Take D and P from the kernel.")
     return right("Right: the same tokens as the convolution with stride p.")
 
 
@@ -165,31 +100,26 @@ def block_cost(function: Any) -> Verdict:
     case = (24, 48, 4, 40)
     length, cost = true(*case)
     tokens, found = ask(*case)
-    if tokens != length:
-        mistakes = {
-            24 * 48 / 4: "You divided by p; a patch holds p² cells.",
-            24 * 48: "This is the number of cells, not of patches.",
-        }
-        return wrong(
-            mistakes.get(tokens, f"A grid of 24 × 48 with p = 4 has {length} patches, and you count {tokens:g}."),
-            "Count patches along each side first.",
-        )
+    count = "Count patches along each side first."
+    mistakes: list[Mistake] = [
+        (24 * 48 / 4, "You divided by p; a patch holds p² cells.", count),
+        (24 * 48, "This is the number of cells, not of patches.", count),
+    ]
+    expect(
+        tokens, length, mistakes, f"A grid of 24 × 48 with p = 4 has {length} patches, and you count {tokens:g}.", count
+    )
     linear, pairs = 12 * length * 40**2, length**2 * 40
-    named = {
-        linear: ("You left out the two products over pairs of tokens.", "The last two rows of the table grow with L²."),
-        linear + pairs: ("One of the two products over pairs is missing.", "Scores, and the sum that they weight: each is L²·D."),
-        2 * cost: ("You counted multiplications and additions separately.", "A multiply-add is one here; FLOPs are twice as many."),
-        linear / 12 * 4 + 2 * pairs: ("The MLP is missing.", "Its two matrices have 4·D² numbers each."),
-        linear / 12 * 8 + 2 * pairs: ("Half of the MLP is missing: it has two matrices.", "D to 4·D, and back."),
-        linear / 12 * 10 + 2 * pairs: ("Queries, keys and values are three projections, not one.", "Each is a matrix of D × D."),
-        linear + 2 * length**2: ("Each pair costs D multiply-adds, not one.", "A score is a dot product of D numbers, over all heads together."),
-    }  # fmt: skip
-    if found != cost:
-        sentence, hint = named.get(
-            found,
-            (f"Expected {cost:,} multiply-adds for L = {length} and D = 40, got {found:,.0f}.", "Add up the table."),
-        )
-        return wrong(sentence, hint)
+    mistakes = [
+        (linear, "You left out the two products over pairs of tokens.", "The last two rows of the table grow with L²."),
+        (linear + pairs, "One of the two products over pairs is missing.", "Scores, and the sum that they weight: each is L²·D."),
+        (2 * cost, "You counted multiplications and additions separately.", "A multiply-add is one here; FLOPs are twice as many."),
+        (linear / 12 * 4 + 2 * pairs, "The MLP is missing.", "Its two matrices have 4·D² numbers each."),
+        (linear / 12 * 8 + 2 * pairs, "Half of the MLP is missing: it has two matrices.", "D to 4·D, and back."),
+        (linear / 12 * 10 + 2 * pairs, "Queries, keys and values are three projections, not one.", "Each is a matrix of D × D."),
+        (linear + 2 * length**2, "Each pair costs D multiply-adds, not one.", "A score is a dot product of D numbers, over all heads together."),
+    ]  # fmt: skip
+    expect(found, cost, mistakes, f"Expected {cost:,} multiply-adds for L = {length} and D = 40, got {found:,.0f}.",
+        "Add up the table.", rtol=1e-9)  # fmt: skip
     if ask(32, 64, 2, 1024) != true(32, 64, 2, 1024) or ask(30, 60, 3, 8) != true(30, 60, 3, 8):
         return wrong("Right for one configuration, wrong for another.", "Use all four arguments.")
     return right("Right: linear in L where D is large, quadratic where L is.")
@@ -249,50 +179,43 @@ def token_of(function: Any) -> Verdict:
          "The pole is the upper edge of the last row: hold the row within the grid."),
         ("Cairo, on 16 × 48 with p = 4", (30.04, 31.24, 16, 48, 4), 25, "Use the arguments, not the grid of the book."),
     ]  # fmt: skip
-    cairo = {
-        322: ("Close: your columns begin at 0° E, but column 0 is centred there.", "The western edge of a column lies half a step west of its centre."),
-        5 * 32 + 3: ("You counted rows from the north.", "Row 0 is the southernmost: latitude −90° is its edge."),
-        21 * 64 + 6: ("This is the number of the cell, not of the patch.", "Divide row and column by p first."),
-        10 * 64 + 3: ("A row of patches has W / p of them, not W.", "By how much does the number grow from one patch to its northern neighbour?"),
-        3 * 16 + 10: ("You numbered the patches column by column.", "The number grows fastest eastwards."),
-    }  # fmt: skip
+    cairo: list[Mistake] = [
+        # This mistake and the second after it give the same number for Cairo, and different ones for Wellington.
+        (lambda g: g == 163 and float(attempt(function, *cases[1][1])) == 4 * 16 + 15, "You multiplied the row of patches by H / p.", "How many patches lie in one row?"),
+        (322, "Close: your columns begin at 0° E, but column 0 is centred there.", "The western edge of a column lies half a step west of its centre."),
+        (5 * 32 + 3, "You counted rows from the north.", "Row 0 is the southernmost: latitude −90° is its edge."),
+        (21 * 64 + 6, "This is the number of the cell, not of the patch.", "Divide row and column by p first."),
+        (10 * 64 + 3, "A row of patches has W / p of them, not W.", "By how much does the number grow from one patch to its northern neighbour?"),
+        (3 * 16 + 10, "You numbered the patches column by column.", "The number grows fastest eastwards."),
+    ]  # fmt: skip
     for what, place, expected, hint in cases:
         found = float(attempt(function, *place))
-        if found != expected:
-            sentence, help_ = cairo.get(int(found), ("", hint)) if place == cases[0][1] else ("", hint)
-            # Two mistakes give the same number for Cairo, and different ones for Wellington.
-            if int(found) == 163 and place == cases[0][1] and float(attempt(function, *cases[1][1])) == 4 * 16 + 15:
-                sentence, help_ = "You multiplied the row of patches by H / p.", "How many patches lie in one row?"
-            return wrong(sentence or f"For {what}, expected token {expected}, got {found:g}.", help_)
+        mistakes = cairo if place == cases[0][1] else []
+        expect(found, expected, mistakes, f"For {what}, expected token {expected}, got {found:g}.", hint, rtol=1e-9)
     return right("Right: every place on Earth has its token.")
 
 
 @checker
 def kernel_for_finer_grid(function: Any) -> Verdict:
     """A kernel (D, 1, p, p) → (D, 1, f·p, f·p) that gives the same tokens where every cell is split into f × f equal ones."""
-    generator = torch.Generator().manual_seed(1)
-    kernel = torch.randn(3, 1, 2, 2, generator=generator)
+    kernel = random(3, 1, 2, 2).float()
     f = 3
     repeated = kernel.repeat_interleave(f, -2).repeat_interleave(f, -1)
     expected = repeated / f**2
-    mistakes = {
-        "The pattern is right, the size is not: every old pixel is now counted f² times.": (
-            repeated, "What is the token of a field that is 1 everywhere, before and after?"),
-        "Divided by f, where a cell is split into f × f.": (repeated / f, "Count the new cells in one old cell."),
-        "You tiled the kernel: each old weight should cover a block of new cells.": (
-            kernel.repeat(1, 1, f, f) / f**2, "repeat_interleave repeats each entry in its place."),
-        "You tiled the kernel, and its size is not right either.": (
-            kernel.repeat(1, 1, f, f), "repeat_interleave repeats each entry in its place; then think of the sum."),
-        "Bilinear interpolation blurs the weights over the borders of the old cells: the tokens are close, not equal.": (
-            F.interpolate(kernel, scale_factor=f, mode="bilinear") / f**2, "Every new cell lies in one old cell, and takes its weight."),
-        "Bilinear interpolation blurs the weights, and the sum has grown.": (
-            F.interpolate(kernel, scale_factor=f, mode="bilinear"), "Every new cell lies in one old cell, and takes its weight."),
-    }  # fmt: skip
-    hint = "The sum of each kernel's weights must stay as it was."
-    if (bad := _judge(attempt(function, kernel, f), expected, mistakes, hint)) is not None:
-        return bad
-    kernel = torch.randn(2, 1, 3, 3, generator=generator)
+    mistakes: list[Mistake] = [
+        (repeated, "The pattern is right, the size is not: every old pixel is now counted f² times.", "What is the token of a field that is 1 everywhere, before and after?"),
+        (repeated / f, "Divided by f, where a cell is split into f × f.", "Count the new cells in one old cell."),
+        (kernel.repeat(1, 1, f, f) / f**2, "You tiled the kernel: each old weight should cover a block of new cells.", "repeat_interleave repeats each entry in its place."),
+        (kernel.repeat(1, 1, f, f), "You tiled the kernel, and its size is not right either.", "repeat_interleave repeats each entry in its place; then think of the sum."),
+        (F.interpolate(kernel, scale_factor=f, mode="bilinear") / f**2, "Bilinear interpolation blurs the weights over the borders of the old cells: the tokens are close, not equal.", "Every new cell lies in one old cell, and takes its weight."),
+        (F.interpolate(kernel, scale_factor=f, mode="bilinear"), "Bilinear interpolation blurs the weights, and the sum has grown.", "Every new cell lies in one old cell, and takes its weight."),
+    ]  # fmt: skip
+    expect(_tensor(attempt(function, kernel, f)), expected, mistakes, "The shape is right, the values are not.",
+        "The sum of each kernel's weights must stay as it was.", "a kernel (D, 1, f·p, f·p)")  # fmt: skip
+    kernel = random(2, 1, 3, 3, seed=1).float()
     expected = kernel.repeat_interleave(2, -2).repeat_interleave(2, -1) / 4
-    if (bad := _judge(attempt(function, kernel, 2), expected, {}, hint)) is not None:
-        return wrong("Right for p = 2 and f = 3, wrong for p = 3 and f = 2.", bad.sentence)
+    if not same(attempt(function, kernel, 2), expected):
+        return wrong(
+            "Right for p = 2 and f = 3, wrong for p = 3 and f = 2.", "Take p from the kernel, and f as it comes."
+        )
     return right("Right: on a refined field the finer patches give the old tokens.")

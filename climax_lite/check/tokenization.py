@@ -9,81 +9,53 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .verdict import Verdict, attempt, checker, right, wrong
+from .answers import Mistake, expect, first, random, same
+from .verdict import Stop, Verdict, attempt, checker, right, wrong
 
 KNOWN = 5
 """Variables of the probe: more than are asked for, so that a missing look-up by id shows."""
 
-Mistakes = dict[str, tuple[Tensor, str]]
 
-
-def _tensor(answer: Any, shape: tuple[int, ...], letters: str) -> Tensor | Verdict:
-    """The answer as a tensor of the expected shape, or the verdict."""
+def _tensor(answer: Any, shape: tuple[int, ...], letters: str) -> Tensor:
+    """The answer itself, with its gradient, if it is a tensor of the expected shape."""
     if isinstance(answer, (list, tuple)) and len(answer) and all(isinstance(a, Tensor) for a in answer):
-        return wrong("Expected one tensor, got a list of tensors.", "torch.stack joins them along a new axis.")
+        raise Stop(wrong("Expected one tensor, got a list of tensors.", "torch.stack joins them along a new axis."))
     if not isinstance(answer, Tensor):
-        return wrong(f"Expected a tensor {letters}, got {type(answer).__name__}.", "Return the tokens themselves.")
+        raise Stop(wrong(f"Expected a tensor {letters}, got {type(answer).__name__}.", "Return the tokens themselves."))
+    axes = f"Expected the shape {letters} = {shape}, got {tuple(answer.shape)}."
+    mistakes: list[Mistake] = [
+        (sorted(answer.shape) == sorted(shape), f"{axes} The axes are in another order.", "The places come first, then the variables at each."),
+        (answer.ndim == len(shape) - 1, f"{axes} One axis has been summed away.", "Every variable keeps a token of its own at every place."),
+    ]  # fmt: skip
     if tuple(answer.shape) != shape:
-        axes = f"Expected the shape {letters} = {shape}, got {tuple(answer.shape)}."
-        if sorted(answer.shape) == sorted(shape):
-            return wrong(f"{axes} The axes are in another order.", "The places come first, then the variables at each.")
-        if answer.ndim == len(shape) - 1:
-            return wrong(
-                f"{axes} One axis has been summed away.", "Every variable keeps a token of its own at every place."
-            )
-        return wrong(axes, "Print the shape after every step.")
+        raise Stop(first(mistakes, wrong(axes, "Print the shape after every step.")))
     return answer
-
-
-def _near(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and bool(torch.allclose(a.double(), b.double(), rtol=1e-4, atol=1e-5))
-
-
-def _first(answer: Tensor, mistakes: Mistakes, otherwise: Verdict) -> Verdict:
-    """The verdict of the first known mistake whose value the answer has."""
-    for sentence, (value, hint) in mistakes.items():
-        if _near(answer, value):
-            return wrong(sentence, hint)
-    return otherwise
 
 
 def _probe(*ids: int) -> SimpleNamespace:
     """A small asymmetric problem: three of five variables, out of order, on 4 × 6 cells with patches of 2 × 2, D = 3."""
-    g = torch.Generator().manual_seed(3)
-    s = SimpleNamespace(p=2, d=3, ids=torch.tensor(ids or (3, 0, 4)), x=torch.randn(2, 3, 4, 6, generator=g))
-    s.weight = torch.randn(KNOWN, s.d, 4, generator=g)
-    s.bias, s.embedding = (torch.randn(KNOWN, s.d, generator=g) for _ in range(2))
+    s = SimpleNamespace(p=2, d=3, ids=torch.tensor(ids or (3, 0, 4)), x=random(2, 3, 4, 6).float())
+    s.weight = random(KNOWN, s.d, 4, seed=1).float()
+    s.bias, s.embedding = (random(KNOWN, s.d, seed=seed).float() for seed in (2, 3))
     cells = s.x.unflatten(3, (3, 2)).unflatten(2, (2, 2))  # (B, V, rows, p, columns, p)
     s.patches = cells.permute(0, 2, 4, 1, 3, 5).flatten(1, 2).flatten(3)  # (B, L, V, P)
     s.of = lambda ids, q=s.patches: torch.einsum("blvp,vdp->blvd", q, s.weight[ids])
     return s
 
 
-def _token_mistakes(s: SimpleNamespace) -> Mistakes:
+def _token_mistakes(s: SimpleNamespace) -> list[Mistake]:
     """What usually goes wrong in tokens, with or without a loop."""
-    i, first, plain = s.ids, torch.arange(3), s.of(s.ids)
+    i, front, plain = s.ids, torch.arange(3), s.of(s.ids)
     embeddings = "Every variable's vector belongs to its id, as its weights do."
-    return {
-        "Your first channel is read with the weights of variable 0, whatever its id says.": (
-            s.of(first) + s.bias[first] + s.embedding[i],
-            "The position of a channel in the input is not the number of its variable.",
-        ),
-        "You use the first rows of every parameter, whatever the ids say.": (
-            s.of(first) + s.bias[first] + s.embedding[first],
-            "Look the rows up: a tensor can be indexed with a tensor of ids.",
-        ),
-        "The weights follow the ids, but the variable embeddings do not.": (
-            plain + s.bias[i] + s.embedding[first],
-            embeddings,
-        ),
-        "The weights and embeddings follow the ids, but the biases do not.": (
-            plain + s.bias[first] + s.embedding[i],
-            embeddings,
-        ),
-        "The variable embedding is missing.": (plain + s.bias[i], "Read the equation of a token again: three terms."),
-        "The bias is missing.": (plain + s.embedding[i], "Read the equation of a token again: three terms."),
-        "Bias and variable embedding are both missing.": (plain, "Read the equation of a token again: three terms."),
-    }
+    return [
+        (s.of(front) + s.bias[front] + s.embedding[i], "Your first channel is read with the weights of variable 0, whatever its id says.", "The position of a channel in the input is not the number of its variable."),
+        (s.of(front) + s.bias[front] + s.embedding[front], "You use the first rows of every parameter, whatever the ids say.", "Look the rows up: a tensor can be indexed with a tensor of ids."),
+        (plain + s.bias[i] + s.embedding[front], "The weights follow the ids, but the variable embeddings do not.", embeddings),
+        (plain + s.bias[front] + s.embedding[i], "The weights and embeddings follow the ids, but the biases do not.", embeddings),
+        (plain + s.bias[i], "The variable embedding is missing.", "Read the equation of a token again: three terms."),
+        (plain + s.embedding[i], "The bias is missing.", "Read the equation of a token again: three terms."),
+        (plain, "Bias and variable embedding are both missing.", "Read the equation of a token again: three terms."),
+    ]  # fmt: skip
 
 
 def _reshaped(tokens: Tensor) -> Tensor:
@@ -103,19 +75,13 @@ def variable_ids(function: Any) -> Verdict:
         return wrong("Expected a tensor with one id for each name.", "Three names make a tensor of shape (3,).")
     if answer.dtype == torch.bool or answer.is_floating_point():
         return wrong("Ids are whole numbers: PyTorch indexes with nothing else.", "Leave the dtype to torch.tensor.")
-    if answer.tolist() == [0, 2, 3]:
-        return wrong(
-            "These are the right ids in the order of the known variables. The source has another order.",
-            "Go through `names`, and look each of them up in `known`.",
-        )
-    if answer.tolist() == [0, 1, 2]:
-        return wrong("These are positions in the input.", "Which row of `known` holds each name?")
-    if answer.tolist() == [4, 1, 3]:
-        return wrong("You count from 1.", "Python counts from 0.")
-    if answer.tolist() != [3, 0, 2]:
-        return wrong(
-            f"For {wanted} expected the ids [3, 0, 2], got {answer.tolist()}.", "Look each name up in `known`."
-        )
+    mistakes: list[Mistake] = [
+        ([0, 2, 3], "These are the right ids in the order of the known variables. The source has another order.", "Go through `names`, and look each of them up in `known`."),
+        ([0, 1, 2], "These are positions in the input.", "Which row of `known` holds each name?"),
+        ([4, 1, 3], "You count from 1.", "Python counts from 0."),
+    ]  # fmt: skip
+    otherwise = f"For {wanted} expected the ids [3, 0, 2], got {answer.tolist()}."
+    expect(answer, [3, 0, 2], mistakes, otherwise, "Look each name up in `known`.")
     try:
         function(["t2m", "z50", "sst"], known)
     except ValueError as error:
@@ -144,37 +110,21 @@ def tokens_by_loop(function: Any) -> Verdict:
         for c, w, b in zip(convolutions, s.weight, s.bias, strict=True):
             c.weight.copy_(w.view(s.d, 1, s.p, s.p))
             c.bias.copy_(b)
-    answer = _tensor(
-        attempt(function, s.x, nn.ModuleList(convolutions), s.embedding, s.ids), (2, 6, 3, 3), "(B, L, V, D)"
-    )
-    if isinstance(answer, Verdict):
-        return answer
+    answer = attempt(function, s.x, nn.ModuleList(convolutions), s.embedding, s.ids)
+    answer = _tensor(answer, (2, 6, 3, 3), "(B, L, V, D)")
     expected = s.of(s.ids) + (s.bias + s.embedding)[s.ids]
-    if not _near(answer, expected):
-        by_column = expected.unflatten(1, (2, 3)).transpose(1, 2).flatten(1, 2)
-        token = s.of(s.ids) + s.bias[s.ids]
-        mistakes = _token_mistakes(s) | {
-            "You took channel k of x, where k is the id.": (
-                s.of(s.ids, s.patches[:, :, s.ids]) + (s.bias + s.embedding)[s.ids],
-                "The channel's place in x is v; k says whose weights read it.",
-            ),
-            "The patches are counted column by column.": (by_column, "flatten(2) of (B, D, rows, columns) counts row by row."),
-            "Variables and numbers of the token have changed places.": (
-                expected.transpose(2, 3),
-                "Here V and D are both 3, so no shape warned you.",
-            ),
-            "A reshape has mixed places and the D numbers of a token.": (
-                _reshaped(token) + s.embedding[s.ids],
-                "`reshape` never swaps axes: flatten(2), then transpose(1, 2).",
-            ),
-            "A reshape at the end has mixed places and the D numbers of a token.": (
-                _reshaped(expected),
-                "`reshape` never swaps axes: flatten(2), then transpose(1, 2).",
-            ),
-        }  # fmt: skip
-        return _first(
-            answer, mistakes, wrong("These are not the tokens.", "Try it on the example *By hand* of the chapter.")
-        )
+    by_column = expected.unflatten(1, (2, 3)).transpose(1, 2).flatten(1, 2)
+    token = s.of(s.ids) + s.bias[s.ids]
+    mistakes: list[Mistake] = [
+        *_token_mistakes(s),
+        (s.of(s.ids, s.patches[:, :, s.ids]) + (s.bias + s.embedding)[s.ids], "You took channel k of x, where k is the id.", "The channel's place in x is v; k says whose weights read it."),
+        (by_column, "The patches are counted column by column.", "flatten(2) of (B, D, rows, columns) counts row by row."),
+        (expected.transpose(2, 3), "Variables and numbers of the token have changed places.", "Here V and D are both 3, so no shape warned you."),
+        (_reshaped(token) + s.embedding[s.ids], "A reshape has mixed places and the D numbers of a token.", "`reshape` never swaps axes: flatten(2), then transpose(1, 2)."),
+        (_reshaped(expected), "A reshape at the end has mixed places and the D numbers of a token.", "`reshape` never swaps axes: flatten(2), then transpose(1, 2)."),
+    ]  # fmt: skip
+    hint = "Try it on the example *By hand* of the chapter."
+    expect(answer, expected, mistakes, "These are not the tokens.", hint, "tokens", atol=1e-5)
     return right("Right: this is what the official model does, variable after variable.")
 
 
@@ -197,23 +147,14 @@ def variable_tokenizer(tokenizer: Any) -> Verdict:
         for name in shapes:
             getattr(net, name).copy_(getattr(s, name))
     answer = _tensor(attempt(net.forward, s.patches, s.ids), (2, 6, 3, 3), "(B, L, V, D)")
-    if isinstance(answer, Verdict):
-        return answer
     expected = s.of(s.ids) + (s.bias + s.embedding)[s.ids]
-    if not _near(answer, expected):
-        mistakes = _token_mistakes(s) | {
-            "Variables and numbers of the token have changed places.": (
-                expected.transpose(2, 3),
-                "Here V and D are both 3, so no shape warned you.",
-            ),
-            "The sum runs over the variables too.": (
-                expected.sum(2, keepdim=True).expand_as(expected),
-                "In einsum a letter that is missing behind the arrow is summed.",
-            ),
-        }
-        return _first(
-            answer, mistakes, wrong("These are not the tokens.", "Try it on the example *By hand* of the chapter.")
-        )
+    mistakes: list[Mistake] = [
+        *_token_mistakes(s),
+        (expected.transpose(2, 3), "Variables and numbers of the token have changed places.", "Here V and D are both 3, so no shape warned you."),
+        (expected.sum(2, keepdim=True).expand_as(expected), "The sum runs over the variables too.", "In einsum a letter that is missing behind the arrow is summed."),
+    ]  # fmt: skip
+    hint = "Try it on the example *By hand* of the chapter."
+    expect(answer, expected, mistakes, "These are not the tokens.", hint, "tokens", atol=1e-5)
     if not answer.requires_grad:
         return wrong(
             "The tokens are right, but no gradient reaches the parameters.", "Leave out .detach() and no_grad."
@@ -224,7 +165,7 @@ def variable_tokenizer(tokenizer: Any) -> Verdict:
         if grad is None or not bool(grad[s.ids].abs().sum() > 0):
             return wrong(f"The tokens are right, but no gradient reaches `{name}`.", "Use the parameters, not copies.")
     one = attempt(net.forward, s.patches[:1, :4, 1:2], s.ids[1:2])
-    if not isinstance(one, Tensor) or not _near(one, expected[:1, :4, 1:2]):
+    if not isinstance(one, Tensor) or not same(one, expected[:1, :4, 1:2], atol=1e-5):
         return wrong("Right for three variables, wrong for one of them alone.", "Take V from the ids, not from K.")
     return right("Right: one product, any subset, any order.")
 
@@ -232,8 +173,8 @@ def variable_tokenizer(tokenizer: Any) -> Verdict:
 @checker
 def stacked_tokens(function: Any) -> Verdict:
     """Both layouts of an official state dict → weight (K, D, P) and bias (K, D)."""
-    k, d, g = 12, 3, torch.Generator().manual_seed(1)
-    kernel, bias = torch.randn(k, d, 1, 2, 2, generator=g), torch.randn(k, d, generator=g)
+    k, d = 12, 3
+    kernel, bias = random(k, d, 1, 2, 2).float(), random(k, d, seed=1).float()
     weight = kernel.flatten(2)
     rest = {"var_embed": torch.zeros(1, k, d), "blocks.0.attn.proj.weight": torch.zeros(d, d)}
     serial = dict(rest)
@@ -260,12 +201,12 @@ def stacked_tokens(function: Any) -> Verdict:
                 f"In the {layout} layout expected weight {tuple(weight.shape)} and bias {tuple(bias.shape)}, got {tuple(w.shape)} and {tuple(b.shape)}.",
                 "There are 12 variables, D = 3 and P = 4 here.",
             )
-        if _near(w, weight[lexical]) or _near(b, bias[lexical]):
+        if same(w, weight[lexical]) or same(b, bias[lexical]):
             return wrong(
                 "The variables are in the order of the keys: 0, 1, 10, 11, 2, … Text sorts 10 before 2.",
                 "Count with range, and build each key from the number.",
             )
-        if not _near(w, weight) or not _near(b, bias):
+        if not same(w, weight) or not same(b, bias):
             return wrong(f"In the {layout} layout the values are not those of the file.", "Flatten, and nothing else.")
     return right("Right: two layouts, one meaning.")
 
@@ -280,26 +221,25 @@ def tokens_by_grouped_convolution(function: Any) -> Verdict:
     each = [F.conv2d(x[:, v : v + 1], args[1][i], s.bias[i], stride=2).flatten(2) for v, i in enumerate(ids)]
     expected = torch.stack(each, 1).permute(0, 3, 1, 2)
     answer = _tensor(attempt(function, *args), (2, 6, 4, 3), "(B, L, V, D)")
-    if isinstance(answer, Verdict):
-        return answer
-    if not _near(answer, expected):
-        grouped = expected.permute(0, 2, 3, 1).flatten(1, 2)  # (B, V·D, L), as conv2d returns it
-        by_d = grouped.unflatten(1, (3, 4)).permute(0, 3, 2, 1)
-        rows = torch.arange(4)
-        first = [F.conv2d(x[:, v : v + 1], args[1][i], s.bias[i], stride=2).flatten(2) for v, i in enumerate(rows)]
-        mistakes: Mistakes = {
-            "You split the channels as (D, V); a grouped convolution gives all D numbers of one group first.": (
-                by_d,
-                "unflatten(1, (V, D)).",
-            ),
-            "You use the first rows of the kernels, whatever the ids say.": (
-                torch.stack(first, 1).permute(0, 3, 1, 2),
-                "Look the kernels and biases up by id.",
-            ),
-            "The bias is missing.": (expected - s.bias[ids], "conv2d takes a bias of V·D numbers."),
-            "A reshape has mixed the axes.": (grouped.reshape(2, 6, 4, 3), "`reshape` never swaps axes: permute."),
-        }
-        return _first(answer, mistakes, wrong("These are not the tokens.", "Compare with a loop over variables."))
+    grouped = expected.permute(0, 2, 3, 1).flatten(1, 2)  # (B, V·D, L), as conv2d returns it
+    by_d = grouped.unflatten(1, (3, 4)).permute(0, 3, 2, 1)
+    rows = torch.arange(4)
+    front = [F.conv2d(x[:, v : v + 1], args[1][i], s.bias[i], stride=2).flatten(2) for v, i in enumerate(rows)]
+    mistakes: list[Mistake] = [
+        (by_d, "You split the channels as (D, V); a grouped convolution gives all D numbers of one group first.", "unflatten(1, (V, D))."),
+        (torch.stack(front, 1).permute(0, 3, 1, 2), "You use the first rows of the kernels, whatever the ids say.", "Look the kernels and biases up by id."),
+        (expected - s.bias[ids], "The bias is missing.", "conv2d takes a bias of V·D numbers."),
+        (grouped.reshape(2, 6, 4, 3), "A reshape has mixed the axes.", "`reshape` never swaps axes: permute."),
+    ]  # fmt: skip
+    expect(
+        answer,
+        expected,
+        mistakes,
+        "These are not the tokens.",
+        "Compare with a loop over variables.",
+        "tokens",
+        atol=1e-5,
+    )
     return right("Right: this is the official parallel embedding.")
 
 
@@ -325,12 +265,12 @@ def add_variable(function: Any) -> Verdict:
         )
     for name in ("weight", "bias", "embedding"):
         before, after = getattr(s, name), getattr(new, name).detach()
-        if _near(after[1:], before):
+        if same(after[1:], before):
             return wrong("The new variable has come first: every old id is off by one.", "Append it at the end.")
-        if not _near(after[:-1], before):
+        if not same(after[:-1], before):
             return wrong(f"The old rows of `{name}` have changed: what was learned is lost.", "Copy the first K rows.")
     fresh = new.weight.detach()[-1]
-    if any(_near(fresh, row) for row in s.weight):
+    if any(same(fresh, row) for row in s.weight):
         return wrong("The new row is a copy of an old variable's.", "Draw it: a normal distribution, 0.02 wide.")
     if not bool(torch.isfinite(fresh).all()) or float(fresh.abs().max()) > 100:
         return wrong(
@@ -355,7 +295,7 @@ def add_variable(function: Any) -> Verdict:
             return wrong(f"`{name}` of the new tokenizer cannot learn.", "Leave requires_grad as the module sets it.")
     with torch.no_grad():
         new.weight.add_(1.0)
-    if not _near(old.weight.detach(), s.weight):
+    if not same(old.weight.detach(), s.weight):
         return wrong("Old and new share their memory: training one changes the other.", "Copy with copy_ or clone.")
     return right("Right: the old variables keep their ids and their weights.")
 

@@ -9,9 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from climax_lite.check import climax_assembled as check
 from climax_lite.model import ClimaX, ClimaXConfig, patchify
-
-
-def stub(*args): ...
+from tests.check.exercises import Exercises
 
 
 def assembled(net, x, lead, ids, out, *, unit=100, place=True, when=True, norm=True, order=slice(None), late=False):
@@ -174,7 +172,7 @@ WRONG = [
     ("forward", lambda n, x, t, i, o: assembled(n, x, t, torch.arange(3), o), "ids of the input are not used"),
     ("forward", lambda n, x, t, i, o: assembled(n, x, t, i, i), "the input's variables"),
     ("forward", lambda n, x, t, i, o: assembled(n, x, t, i, torch.arange(6)), "all variables"),
-    ("forward", lambda *a: assembled(*a)[:1], "Expected the shape"),
+    ("forward", lambda *a: assembled(*a)[:1], "Expected the fields (B, V_out, H, W): shape (2, 2, 4, 10), got (1, 2, 4, 10)"),
     ("forward", lambda *a: -assembled(*a), "not the forecast"),
     ("forward", lambda n, x, t, i, o: assembled(n, x, t[:, None], i, o), "stopped with"),
     ("count_parameters", lambda c: sum(parameters(c).values()), "Expected a dictionary"),
@@ -237,10 +235,10 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", SOLUTIONS)
-def test_the_solution_passes(name):
-    verdict = getattr(check, name)(SOLUTIONS[name])
-    assert verdict.ok, verdict
+class TestExercises(Exercises):
+    check = check
+    solutions = SOLUTIONS
+    wrong = WRONG
 
 
 def test_the_formula_of_the_operations_is_what_the_machine_counts():
@@ -266,19 +264,8 @@ def test_the_paper_by_hand():
     assert check.training_memory(108_088_512, 512, 1024, 8, 48, 1)["activations"] == 4 * 512 * 1024 * 320
 
 
-@pytest.mark.parametrize("name", SOLUTIONS)
-def test_the_stub_is_not_yet(name):
-    verdict = getattr(check, name)(stub)
-    assert verdict.state == "not yet"
-    assert "Not yet" in verdict.sentence
-
-
-@pytest.mark.parametrize(("name", "answer", "message"), WRONG, ids=[f"{name}: {message}" for name, _, message in WRONG])
-def test_a_usual_mistake_is_named(name, answer, message):
-    verdict = getattr(check, name)(answer)
-    assert verdict.state == "wrong", verdict
-    assert message in f"{verdict.sentence} {verdict.hint}"
-    assert verdict.hint
+def test_every_mistake_has_a_hint():
+    assert all(getattr(check, name)(answer).hint for name, answer, _ in WRONG)
 
 
 def test_every_exercise_has_three_mistakes_or_more():
@@ -293,16 +280,9 @@ def test_the_learner_s_random_numbers_are_left_alone():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def fails(*args):
-    raise ZeroDivisionError("on purpose")
-
-
 @pytest.mark.parametrize("name", SOLUTIONS)
-@pytest.mark.parametrize(
-    "garbage",
-    [None, 3, "text", fails, lambda *a: "text", lambda *a: {}, lambda *a: [[1], [2, 3]], lambda: 1, lambda *a: 0.5],
-)
-def test_garbage_gets_a_sentence(name, garbage):
+@pytest.mark.parametrize("garbage", [None, "text", lambda *a: [[1], [2, 3]], lambda: 1, lambda *a: 0.5])
+def test_other_garbage_gets_a_sentence(name, garbage):
     verdict = getattr(check, name)(garbage)
     assert not verdict.ok
     assert len(verdict.sentence) > 20

@@ -6,11 +6,9 @@ import torch
 
 from climax_lite.check import round_earth as check
 from climax_lite.grid import Grid
+from tests.check.exercises import Exercises
 
 RAD = np.pi / 180
-
-
-def stub(*args): ...
 
 
 def cosine_weights(lat):
@@ -93,7 +91,7 @@ WRONG = [
     ("cell_area_fraction", lambda s, n, d: (np.sin(n * RAD) - np.sin(s * RAD)) * d / 7.2, "per cent"),
     ("cell_area_fraction", lambda s, n, d: abs(np.sin(abs(n) * RAD) - np.sin(abs(s) * RAD)) * d / 720, "wrong in the south"),
     ("cell_area_fraction", lambda s, n, d: 0.123, "got 0.12300"),
-    ("cell_area_fraction", lambda s, n, d: np.full(3, 0.1), "got an array"),
+    ("cell_area_fraction", lambda s, n, d: np.full(3, 0.1), "one number for one cell: shape (), got (3,)"),
     ("latitude_weights", lambda lat: np.cos(lat) / np.cos(lat).mean(), "cosine of degrees: the weights"),
     ("latitude_weights", np.cos, "did not divide"),
     ("latitude_weights", lambda lat: np.cos(lat * RAD), "their mean is not one"),
@@ -128,7 +126,7 @@ WRONG = [
     ("columns_in_box", lambda lon, west, east: np.flatnonzero((lon > west) & (lon < east)), "edge of the box is missing"),
     ("columns_in_box", lambda lon, west, east: np.arange(5), "Between 200° E and 300° E"),
     ("columns_in_box", lambda *box: (SOLUTIONS["columns_in_box"](*box),), "got a tuple"),
-    ("columns_in_box", lambda *box: SOLUTIONS["columns_in_box"](*box)[:, None], "got the shape (4, 1)"),
+    ("columns_in_box", lambda *box: SOLUTIONS["columns_in_box"](*box)[:, None], "shape (any,), got (4, 1)"),
     ("columns_in_box", lambda *box: SOLUTIONS["columns_in_box"](*box)[0], "single value"),
     ("columns_in_box", _every_column_if_wide, "−400°"),
     ("rows_in_box", lambda lat, s, n: np.flatnonzero((lat[::-1] >= s) & (lat[::-1] <= n)), "other hemisphere"),
@@ -139,7 +137,7 @@ WRONG = [
     ("rows_in_box", lambda lat, s, n: _rows(lat, s, n)[::-1], "With ascending latitudes you found the right rows in the wrong order"),
     ("rows_in_box", lambda lat, s, n: len(lat) - 1 - _rows(lat[::-1], s, n), "right rows in the wrong order"),
     ("rows_in_box", lambda lat, s, n: np.where((lat >= s) & (lat <= n)), "got a tuple"),
-    ("rows_in_box", lambda lat, s, n: np.argwhere((lat >= s) & (lat <= n)), "got the shape (2, 1)"),
+    ("rows_in_box", lambda lat, s, n: np.argwhere((lat >= s) & (lat <= n)), "shape (any,), got (2, 1)"),
     ("patch_ids", lambda r, c, w, p: (_touched(r, p)[:, None] * (w // p) + _touched(c, p)).ravel(), "touches"),
     ("patch_ids", lambda r, c, w, p: (_whole(c, p)[:, None] * 4 + _whole(r, p)).ravel(), "column by column"),
     ("patch_ids", lambda r, c, w, p: np.sort((_whole(c, p)[:, None] * (w // p) + _whole(r, p)).ravel()), "column by column"),
@@ -165,16 +163,16 @@ WRONG = [
     ("masked_mean", lambda f, lat, m: np.nansum(cosine_weights(lat)[:, None] * f) / (cosine_weights(lat)[:, None] * m).sum(), "only over the mask"),
     ("masked_mean", lambda f, lat, m: SOLUTIONS["masked_mean"](f, lat / RAD, m), "cosine of degrees"),
     ("masked_mean", lambda f, lat, m: 1 / 3, "got 0.3333."),
-    ("masked_mean", lambda f, lat, m: f[m], "got an array of shape (4,)"),
+    ("masked_mean", lambda f, lat, m: f[m], "shape (), got (4,)"),
     ("masked_mean", lambda f, lat, m: SOLUTIONS["masked_mean"](f, lat, ~m), "mask is false"),
     ("masked_mean", lambda f, lat, m: (cosine_weights(lat)[:, None] * f * m).sum() / (cosine_weights(lat)[:, None] * m).sum(), "NaN"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", SOLUTIONS)
-def test_the_solution_passes(name):
-    verdict = getattr(check, name)(SOLUTIONS[name])
-    assert verdict.ok, verdict
+class TestExercises(Exercises):
+    check = check
+    solutions = SOLUTIONS
+    wrong = WRONG
 
 
 def test_tensors_and_lists_pass_too():
@@ -183,37 +181,20 @@ def test_tensors_and_lists_pass_too():
     assert check.columns_in_box(lambda *box: SOLUTIONS["columns_in_box"](*box).tolist()).ok
 
 
-@pytest.mark.parametrize("name", SOLUTIONS)
-def test_the_stub_is_not_yet(name):
-    verdict = getattr(check, name)(stub)
-    assert verdict.state == "not yet"
-    assert "Not yet" in verdict.sentence
-
-
-@pytest.mark.parametrize(("name", "answer", "message"), WRONG, ids=[f"{name}: {message}" for name, _, message in WRONG])
-def test_a_usual_mistake_is_named(name, answer, message):
-    verdict = getattr(check, name)(answer)
-    assert verdict.state == "wrong", verdict
-    assert message in verdict.sentence
-    assert verdict.hint
+def test_the_sentence_names_the_mistake_and_a_hint_helps():
+    for name, answer, message in WRONG:
+        verdict = getattr(check, name)(answer)
+        assert message in verdict.sentence
+        assert verdict.hint, verdict
 
 
 def test_every_exercise_has_three_mistakes_or_more():
     assert all(sum(name == exercise for name, _, _ in WRONG) >= 3 for exercise in SOLUTIONS)
 
 
-def fails(*args):
-    raise ZeroDivisionError("on purpose")
-
-
 @pytest.mark.parametrize("name", SOLUTIONS)
-@pytest.mark.parametrize(
-    "garbage",
-    [None, 3, "text", fails, lambda *a: "text", lambda *a: {}, lambda *a: [[1], [2, 3]], lambda: 1, lambda *a: np.nan],
-)
-def test_garbage_gets_a_sentence(name, garbage):
+@pytest.mark.parametrize("garbage", [None, "text", lambda *a: [[1], [2, 3]], lambda: 1, lambda *a: np.nan])
+def test_other_garbage_gets_a_sentence(name, garbage):
     verdict = getattr(check, name)(garbage)
     assert not verdict.ok
-    assert (
-        verdict.sentence.endswith((".", ":", ")")) or "on purpose" in verdict.sentence or "argument" in verdict.sentence
-    )
+    assert verdict.sentence.endswith((".", ":", ")")) or "argument" in verdict.sentence

@@ -7,6 +7,7 @@ from torch import nn
 
 from climax_lite.check import tokenization as check
 from climax_lite.model import VariableTokenizer
+from tests.check.exercises import Exercises
 
 
 def stub(*args, **kwargs): ...
@@ -151,41 +152,29 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", SOLUTIONS)
-def test_the_solution_passes(name):
-    verdict = getattr(check, name)(SOLUTIONS[name])
-    assert verdict.ok, verdict
+class TestExercises(Exercises):
+    check = check
+    solutions = SOLUTIONS
+    wrong = WRONG
+
+    def test_a_stub_is_not_yet(self, name):
+        assert getattr(check, name)(STUBS[name]).state == "not yet"
 
 
-@pytest.mark.parametrize("name", SOLUTIONS)
-def test_the_stub_is_not_yet(name):
-    verdict = getattr(check, name)(STUBS[name])
-    assert verdict.state == "not yet"
-    assert "Not yet" in verdict.sentence
-
-
-@pytest.mark.parametrize(("name", "answer", "message"), WRONG, ids=[f"{name}: {message}" for name, _, message in WRONG])
-def test_a_usual_mistake_is_named(name, answer, message):
-    verdict = getattr(check, name)(answer)
-    assert verdict.state == "wrong", verdict
-    assert message in verdict.sentence
-    assert verdict.hint
+def test_the_sentence_names_the_mistake_and_a_hint_helps():
+    for name, answer, message in WRONG:
+        verdict = getattr(check, name)(answer)
+        assert message in verdict.sentence
+        assert verdict.hint, verdict
 
 
 def test_every_exercise_has_three_mistakes_or_more():
     assert all(sum(name == exercise for name, _, _ in WRONG) >= 3 for exercise in SOLUTIONS)
 
 
-def fails(*args):
-    raise ZeroDivisionError("on purpose")
-
-
 @pytest.mark.parametrize("name", SOLUTIONS)
-@pytest.mark.parametrize(
-    "garbage", [None, 3, "text", fails, nn.Module, nn.Linear, lambda *a: "text", lambda *a: {}, lambda: 1, lambda *a: torch.zeros(2)]
-)  # fmt: skip
-def test_garbage_gets_a_sentence(name, garbage):
+@pytest.mark.parametrize("garbage", [None, "text", nn.Module, nn.Linear, lambda: 1, lambda *a: torch.zeros(2)])
+def test_other_garbage_gets_a_sentence(name, garbage):
     verdict = getattr(check, name)(garbage)
-    assert not verdict.ok
     assert verdict.state == "wrong"
     assert len(verdict.sentence) > 20
