@@ -175,7 +175,32 @@ def skill_interval(function: Any) -> Verdict:
         (near(np.array(block_bootstrap(1 - mse / usual, block, 2000)), 0.08) and not near(ends), "The drawings take the mean of ratios.", "Two means for each drawing, then the ratio."),
         (not near(ends, 0.2), "These are not the ends of the block bootstrap.", "One skill for each drawing of blocks, and 2.5 and 97.5 % of these."),
     ]  # fmt: skip
-    return _first(cases, right("Right: both series share every drawing, and the weather they share cancels."))
+    fine = right("Right: both series share every drawing, and the weather they share cancels.")
+    if not (verdict := _first(cases, fine)).ok:
+        return verdict
+    if learner.bit_generator.state == np.random.default_rng(4).bit_generator.state:
+        return wrong("The starts were not drawn with `rng`.", "rng.integers(...)")
+    return _joined(attempt(function, *_ends_in_an_error(), 20, repeats, np.random.default_rng(7)), fine)
+
+
+def _ends_in_an_error() -> tuple[np.ndarray, np.ndarray]:
+    """(mse, usual) of 30 times, all error at the last: it is drawn by one start of eleven for the first block of 20, and cut from the second."""
+    return np.where(np.arange(30) == 29, 30.0, 0.0), np.ones(30)
+
+
+def _joined(answer: Any, fine: Verdict) -> Verdict:
+    """What the lower end of the skill of `_ends_in_an_error` tells of how the blocks were joined."""
+    numbers = _floats(answer, "skill, low, high")
+    if isinstance(numbers, Verdict):
+        return numbers
+    low, high = map(float, numbers[1:])
+    cases: list[Case] = [
+        (low == high == 1, "The last time is never drawn: the last start is missing.", "The last whole block starts at T − block, and the end of rng.integers is left out."),
+        (bool(np.isclose(low, 0.25)), "Your drawings are longer than the series.", "Join the blocks, then cut at T."),
+        (bool(np.isclose(low, -0.5)), "Your drawings are shorter than the series.", "Enough blocks to reach T, the last one cut: -(-T // block)."),
+        (not np.isclose([low, high], [0, 1]).all(), "Some blocks do not start at 0 to T − block, or are not joined and cut at T.", "Whole blocks of neighbours; the record does not go on from its end to its beginning."),
+    ]  # fmt: skip
+    return _first(cases, fine)
 
 
 def _blocks(count: int, size: int, repeats: int, rng: np.random.Generator) -> np.ndarray:
@@ -233,13 +258,14 @@ def noise_floor(function: Any) -> Verdict:
         return [formula(alike(h, d), 1 + 2 * h, y * 365.2425 / w, y, h) for y, h, w, d in probes]
 
     def is_one(formula: Any) -> bool:
-        return bool(np.allclose(given, values(formula), rtol=4e-3))
+        return bool(np.allclose(given, values(formula), rtol=5e-4))
 
     expected = values(lambda c, p, n, y, h: c / (n + p))
     cases: list[Case] = [
         (is_one(lambda c, p, n, y, h: c / n), "You divide by the variance of the weather alone.", "An anomaly is weather and the climatology's error: 1 + p/n."),
         (is_one(lambda c, p, n, y, h: p / (n + p)), "`apart` has no effect: this is the variance of the error, not its covariance over `apart` days.", "The cosines."),
         (is_one(lambda c, p, n, y, h: c / (n + c)), "The covariance stands below the line too; there belongs the variance.", "1 + p/n, with p = 1 + 2K."),
+        (is_one(lambda c, p, n, y, h: c / (n + p - 1)), "Your p counts the numbers of the waves and leaves out the mean.", "p = 1 + 2K"),
         (is_one(lambda c, p, n, y, h: c / (n + h)), "p is not the number of waves.", "A cosine and a sine for each wave, and the mean."),
         (is_one(lambda c, p, n, y, h: (c - 1) / (n + p)), "You left out the one in the brackets: the error of the mean.", "1 + 2 Σ cos"),
         (is_one(lambda c, p, n, y, h: (1 + c) / 2 / (n + p)), "Each cosine counts twice in the brackets, once for each number of its wave.", "1 + 2 Σ cos"),

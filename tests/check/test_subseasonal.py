@@ -97,6 +97,28 @@ def skill_interval(mse, usual, block, repeats, rng, apart=False, level=95, ratio
     return 1 - mse.mean() / usual.mean(), low, high
 
 
+def joined(mse, usual, block, repeats, rng, starts=1, count=None, cut=True, around=False):
+    """Blocks drawn and joined in other ways."""
+    last = len(mse) if around else len(mse) - block + starts
+    first = rng.integers(0, last, (repeats, count or -(-len(mse) // block)))
+    index = (first[:, :, None] + np.arange(block)).reshape(repeats, -1) % len(mse)
+    index = index[:, : len(mse)] if cut else index
+    low, high = np.percentile(1 - mse[index].mean(axis=1) / usual[index].mean(axis=1), [2.5, 97.5])
+    return 1 - mse.mean() / usual.mean(), low, high
+
+
+def joining(**how):
+    return lambda *args: joined(*args, **how)
+
+
+def too_few(mse, usual, block, repeats, rng):
+    return joined(mse, usual, block, repeats, rng, count=len(mse) // block)
+
+
+def own_chance(mse, usual, block, repeats, rng):
+    return skill_interval(mse, usual, block, repeats, np.random.default_rng(0))
+
+
 def drawing(**how):
     return lambda *args: skill_interval(*args, **how)
 
@@ -203,6 +225,11 @@ WRONG = [
     ("skill_interval", mean_of_ratios, "The drawings take the mean of ratios"),
     ("skill_interval", lambda *a: (skill_interval(*a)[0], -1, 1), "not the ends"),
     ("skill_interval", lambda *a: skill_interval(*a)[1:], "Expected 3 things"),
+    ("skill_interval", own_chance, "not drawn with `rng`"),
+    ("skill_interval", joining(starts=0), "last start is missing"),
+    ("skill_interval", joining(cut=False), "longer than the series"),
+    ("skill_interval", too_few, "shorter than the series"),
+    ("skill_interval", joining(around=True), "do not start at 0"),
     ("longer_past", lambda p, k: longer_past(p, k)[::-1], "swapped"),
     ("longer_past", looking(a=lambda p, k: p), "whatever k"),
     ("longer_past", looking(a=lambda p, k: p / (p + (1 - p) / k**0.5)), "√k"),
@@ -218,6 +245,7 @@ WRONG = [
     ("noise_floor", floor(lambda c, p, n: p / (n + p)), "`apart` has no effect"),
     ("noise_floor", floor(lambda c, p, n: c / (n + c)), "below the line"),
     ("noise_floor", floor(lambda c, p, n: c / (n + (p - 1) / 2)), "number of waves"),
+    ("noise_floor", floor(lambda c, p, n: c / (n + p - 1)), "leaves out the mean"),
     ("noise_floor", floor(lambda c, p, n: (c - 1) / (n + p)), "left out the one"),
     ("noise_floor", floor(lambda c, p, n: (1 + c) / 2 / (n + p)), "counts twice"),
     ("noise_floor", lambda y, h, w, d: noise_floor(1, h, w, d), "number of years"),
@@ -245,6 +273,17 @@ def test_other_right_answers():
 
     assert check.as_states(from_targets).ok
     assert check.skill_interval(lambda *a: list(map(np.float64, skill_interval(*a)))).ok
+
+    def one_by_one(mse, usual, block, repeats, rng):
+        drawn = []
+        for _ in range(repeats):
+            starts = rng.integers(0, len(mse) - block + 1, -(-len(mse) // block))
+            index = np.concatenate([np.arange(s, s + block) for s in starts])[: len(mse)]
+            drawn.append(1 - mse[index].mean() / usual[index].mean())
+        return 1 - mse.mean() / usual.mean(), *np.percentile(drawn, [2.5, 97.5])
+
+    assert check.skill_interval(one_by_one).ok
+    assert check.noise_floor(lambda y, h, w, d: noise_floor(y, h, w, d, lambda c, p, n: c / (int(n) + p))).ok
 
 
 def test_the_variances_of_a_case_by_hand():
