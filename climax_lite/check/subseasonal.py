@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..metrics import block_bootstrap
-from .verdict import Verdict, attempt, checker, right, wrong
-
-Case = tuple[bool, str, str]
-
-
-def _first(cases: Sequence[Case], otherwise: Verdict) -> Verdict:
-    """The first mistake that was made, or `otherwise`."""
-    return next((wrong(sentence, hint) for made, sentence, hint in cases if made), otherwise)
+from .answers import Mistake, first, numbers, same
+from .verdict import Stop, Verdict, attempt, checker, right, wrong
 
 
-def _floats(answer: Any, names: str) -> list[np.ndarray] | Verdict:
+def _floats(answer: Any, names: str) -> list[np.ndarray]:
     """The answer as so many arrays, or numbers, as there are names."""
     count = len(names.split(","))
     if isinstance(answer, (tuple, list, np.ndarray)) and len(answer) == count:
-        return [np.asarray(a, dtype=np.float64) for a in answer]
-    return wrong(f"Expected {count} things, ({names}).", f"return {names}")
-
-
-def _same(a: Any, b: Any) -> bool:
-    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-4, atol=1e-6))
+        return [numbers(a) for a in answer]
+    raise Stop(wrong(f"Expected {count} things, ({names}).", f"return {names}"))
 
 
 def _means(values: np.ndarray, first: int, last: int, rows: int) -> np.ndarray:
@@ -47,9 +35,9 @@ def window_means(function: Any) -> Verdict:
 
     def is_mean(first: int, last: int, scale: float = 1.0) -> bool:
         some = min(n, len(values) - max(last, 0), rows)
-        return some > 0 and _same(given[:some], scale * _means(values, first, last, some))
+        return some > 0 and same(given[:some], scale * _means(values, first, last, some))
 
-    cases: list[Case] = [
+    cases: list[Mistake] = [
         (is_mean(after, until - 1), "Your window takes the step t0 + after and misses t0 + until.", "after < t − t0 <= until: the first end is left out, the last one in."),
         (is_mean(after, until), "Your window takes both ends: one step too many.", "The step t0 + after is left out."),
         (is_mean(after + 1, until - 1), "Your window leaves out both ends: one step too few.", "A slice ends before its second number."),
@@ -60,9 +48,9 @@ def window_means(function: Any) -> Verdict:
         (n < rows, f"20 steps and until = 7 leave {rows} initial times, got {n}.", "The last initial time is T − 1 − until, and it counts."),
         (not is_mean(after + 1, until), "These are not the means of the windows.", "By hand: with after = 3 and until = 7, row 0 is the mean of positions 4, 5, 6 and 7."),
     ]  # fmt: skip
-    if not (verdict := _first(cases, right(""))).ok:
+    if not (verdict := first(cases, right(""))).ok:
         return verdict
-    if not _same(attempt(function, values[:, 0].copy(), 0, 2), _means(values[:, 0], 1, 2, 18)):
+    if not same(attempt(function, values[:, 0].copy(), 0, 2), _means(values[:, 0], 1, 2, 18)):
         return wrong("Right for (T, 3), wrong for a plain series (T,) with after = 0.", "Leave the axes behind the first alone.")  # fmt: skip
     return right("Right: the first end is out, the last one in, and no window leaves the record.")
 
@@ -73,8 +61,6 @@ def as_states(function: Any) -> Verdict:
     values, after, until = np.random.default_rng(1).normal(size=(25, 2)), 4, 7
     count = until - after
     pair = _floats(attempt(function, values.copy(), after, until), "known, came")
-    if isinstance(pair, Verdict):
-        return pair
     known, came = pair
     trailing = _means(values, 0, count - 1, len(values) - count + 1)
     expected = trailing[:-until], trailing[until:]
@@ -84,10 +70,10 @@ def as_states(function: Any) -> Verdict:
         """Where in the trailing means a series begins."""
         if with_row.ndim != 2 or not len(with_row):
             return None
-        return next((k for k, row in enumerate(series) if _same(row, with_row[0])), None)
+        return next((k for k, row in enumerate(series) if same(row, with_row[0])), None)
 
     k, c = begins(trailing, known), begins(trailing, came)
-    cases: list[Case] = [
+    cases: list[Mistake] = [
         ((k, c) == (until, 0), "Known and came are swapped.", "(known, came)"),
         (begins(values, known) is not None, "Your `known` is the state at t0, not a mean.", "Persistence of the last weeks' anomaly needs their mean."),
         (begins(_means(values, 0, until - 1, 10), known) is not None, "Your means are over `until` steps.", "As long as the target: until − after."),
@@ -97,10 +83,10 @@ def as_states(function: Any) -> Verdict:
         (k is not None and c is not None and c - k == until and k > 0, f"Your first initial time is {k} steps too late.", "The first that has a past of until − after steps is position until − after − 1."),
         (len(known) != len(came), f"Known has {len(known)} rows and came {len(came)}: row n of both must be of one initial time.", "Keep the initial times that have both."),
         (len(known) != rows and (k, c) == (0, until), f"25 steps leave {rows} initial times that have both, got {len(known)}.", "T − until − (until − after) + 1"),
-        (not _same(known, expected[0]), "Your `known` is not the mean over the until − after steps up to t0.", "t0 itself is the last of them."),
-        (not _same(came, expected[1]), "Your `came` is not the mean over the steps up to t0 + until.", "The same trailing mean, `until` steps later."),
+        (not same(known, expected[0]), "Your `known` is not the mean over the until − after steps up to t0.", "t0 itself is the last of them."),
+        (not same(came, expected[1]), "Your `came` is not the mean over the steps up to t0 + until.", "The same trailing mean, `until` steps later."),
     ]  # fmt: skip
-    return _first(cases, right("Right: the target is the trailing mean, later. Every baseline for states now forecasts means."))  # fmt: skip
+    return first(cases, right("Right: the target is the trailing mean, later. Every baseline for states now forecasts means."))  # fmt: skip
 
 
 @checker
@@ -112,29 +98,27 @@ def slow_and_fast(function: Any) -> Verdict:
     means = means + rng.normal(size=means.shape)
     means[:, 1] = 2 * (-1.0) ** np.arange(len(means)) + 0.1 * means[:, 1]  # nothing slow: the estimate falls below zero
     pair = _floats(attempt(function, means.copy(), m), "slow, fast")
-    if isinstance(pair, Verdict):
-        return pair
     slow, fast = pair
     if slow.shape != (2,) or fast.shape != (2,):
         return wrong(f"For means (14, 2) expected two arrays (2,), got {slow.shape} and {fast.shape}.", "The variances (slow, fast) of each place; their ratio comes later.")  # fmt: skip
     x = means[: m * groups].reshape(groups, m, 2)
     w, centre = x.var(axis=1, ddof=1).mean(axis=0), x.mean(axis=1)
     expected = (centre**2).mean(axis=0) - w / m
-    cases: list[Case] = [
-        (_same(slow, w) and _same(fast, expected), "The two are swapped.", "(σ_s², σ_n²): slow first."),
-        (_same(fast, means[2:].reshape(groups, m, 2).var(axis=1, ddof=1).mean(axis=0)), "You dropped the first windows; what is left over at the end is to be dropped.", "means[: groups * group]"),
-        (_same(fast, x.var(axis=1).mean(axis=0)), "You divide by m: the mean of a group was found from the same fortnights, and they lie too close to it.", "ddof=1 divides by m − 1."),
-        (_same(fast, np.sqrt(w)) or _same(fast, x.std(axis=1, ddof=1).mean(axis=0)), "These are deviations, not variances.", "Shares of variance are asked for."),
-        (_same(fast, means[: m * groups].reshape(m, groups, 2).var(axis=0, ddof=1).mean(axis=0)), "Your groups are not neighbours: each takes every third window.", "reshape(groups, group, ...): the window runs fastest."),
-        (_same(fast, means.var(axis=0, ddof=1)) or _same(fast, means.var(axis=0)), "Your σ_n² is the variance of all windows: the slow part is in it.", "Deviations from the mean of their own group."),
-        (not _same(fast, w), "σ_n² is not W.", "The variance within each group, with m − 1, then the mean over groups."),
-        (_same(slow, (centre**2).mean(axis=0)), "Your σ_s² is the mean square of the group means: W/m of it is weather.", "Subtract it."),
-        (_same(slow, (centre**2).mean(axis=0) - w), "You subtract W. A mean of m windows has only W/m of weather in it.", "Divide by `group`."),
-        (_same(slow, centre.var(axis=0) - w / m) or _same(slow, centre.var(axis=0, ddof=1) - w / m), "You took the mean of the record off.", "Zero is the climatology: mean of the squares."),
-        (_same(slow, expected.clip(min=0)), "You cut σ_s² at zero: averages over cells come out too large.", "Leave negative estimates as they are."),
-        (not _same(slow, expected), "σ_s² is not that of the equation.", "The mean over groups of the squared group mean, less W/m."),
+    cases: list[Mistake] = [
+        (same(slow, w) and same(fast, expected), "The two are swapped.", "(σ_s², σ_n²): slow first."),
+        (same(fast, means[2:].reshape(groups, m, 2).var(axis=1, ddof=1).mean(axis=0)), "You dropped the first windows; what is left over at the end is to be dropped.", "means[: groups * group]"),
+        (same(fast, x.var(axis=1).mean(axis=0)), "You divide by m: the mean of a group was found from the same fortnights, and they lie too close to it.", "ddof=1 divides by m − 1."),
+        (same(fast, np.sqrt(w)) or same(fast, x.std(axis=1, ddof=1).mean(axis=0)), "These are deviations, not variances.", "Shares of variance are asked for."),
+        (same(fast, means[: m * groups].reshape(m, groups, 2).var(axis=0, ddof=1).mean(axis=0)), "Your groups are not neighbours: each takes every third window.", "reshape(groups, group, ...): the window runs fastest."),
+        (same(fast, means.var(axis=0, ddof=1)) or same(fast, means.var(axis=0)), "Your σ_n² is the variance of all windows: the slow part is in it.", "Deviations from the mean of their own group."),
+        (not same(fast, w), "σ_n² is not W.", "The variance within each group, with m − 1, then the mean over groups."),
+        (same(slow, (centre**2).mean(axis=0)), "Your σ_s² is the mean square of the group means: W/m of it is weather.", "Subtract it."),
+        (same(slow, (centre**2).mean(axis=0) - w), "You subtract W. A mean of m windows has only W/m of weather in it.", "Divide by `group`."),
+        (same(slow, centre.var(axis=0) - w / m) or same(slow, centre.var(axis=0, ddof=1) - w / m), "You took the mean of the record off.", "Zero is the climatology: mean of the squares."),
+        (same(slow, expected.clip(min=0)), "You cut σ_s² at zero: averages over cells come out too large.", "Leave negative estimates as they are."),
+        (not same(slow, expected), "σ_s² is not that of the equation.", "The mean over groups of the squared group mean, less W/m."),
     ]  # fmt: skip
-    return _first(cases, right("Right: the ratio slow / (slow + fast) is the share that could be foretold."))
+    return first(cases, right("Right: the ratio slow / (slow + fast) is the share that could be foretold."))
 
 
 @checker
@@ -145,10 +129,8 @@ def skill_interval(function: Any) -> Verdict:
     usual = np.exp(1 + 0.5 * weather[:200])
     mse = usual * (0.8 + 0.12 * np.convolve(rng.normal(size=219), np.ones(20) / 20, "valid") * 4)
     block, repeats, learner = 25, 2000, np.random.default_rng(4)
-    numbers = _floats(attempt(function, mse.copy(), usual.copy(), block, repeats, learner), "skill, low, high")
-    if isinstance(numbers, Verdict):
-        return numbers
-    skill, low, high = map(float, numbers)
+    found = _floats(attempt(function, mse.copy(), usual.copy(), block, repeats, learner), "skill, low, high")
+    skill, low, high = map(float, found)
     expected = 1 - mse.mean() / usual.mean()
 
     def drawn(size: int, apart: bool = False, level: float = 95.0) -> np.ndarray:
@@ -161,11 +143,11 @@ def skill_interval(function: Any) -> Verdict:
     def near(value: Any, share: float = 0.1) -> bool:
         return bool(np.allclose([low, high], value, atol=share * float(np.ptp(value))))
 
-    cases: list[Case] = [
-        (_same(skill, 1 - expected), "This is the ratio of the errors; the skill is one minus it.", "1 − mean(mse) / mean(usual)"),
-        (_same(skill, (1 - mse / usual).mean()), "This is the mean of ratios: a quiet day, with little error to divide by, weighs as much as a wild one.", "Two means first, then the ratio."),
-        (_same(skill, 1 - np.sqrt(mse).mean() / np.sqrt(usual).mean()) or _same(skill, 1 - np.sqrt(mse.mean() / usual.mean())), "You took roots: this skill is of squared errors.", "The series are squared errors already."),
-        (_same(skill, 1 - usual.mean() / mse.mean()), "The two errors are swapped in the ratio.", "The forecast's over climatology's."),
+    cases: list[Mistake] = [
+        (same(skill, 1 - expected), "This is the ratio of the errors; the skill is one minus it.", "1 − mean(mse) / mean(usual)"),
+        (same(skill, (1 - mse / usual).mean()), "This is the mean of ratios: a quiet day, with little error to divide by, weighs as much as a wild one.", "Two means first, then the ratio."),
+        (same(skill, 1 - np.sqrt(mse).mean() / np.sqrt(usual).mean()) or same(skill, 1 - np.sqrt(mse.mean() / usual.mean())), "You took roots: this skill is of squared errors.", "The series are squared errors already."),
+        (same(skill, 1 - usual.mean() / mse.mean()), "The two errors are swapped in the ratio.", "The forecast's over climatology's."),
         (not np.isclose(skill, expected, rtol=1e-6), "The skill is not that of the series themselves.", "It is not taken from the drawings: 1 − mean(mse) / mean(usual)."),
         (low > high, "The ends are swapped.", "(skill, low, high)"),
         (near(1 - ends[::-1]), "The ends are of the ratio, not of the skill.", "One minus it."),
@@ -176,7 +158,7 @@ def skill_interval(function: Any) -> Verdict:
         (not near(ends, 0.2), "These are not the ends of the block bootstrap.", "One skill for each drawing of blocks, and 2.5 and 97.5 % of these."),
     ]  # fmt: skip
     fine = right("Right: both series share every drawing, and the weather they share cancels.")
-    if not (verdict := _first(cases, fine)).ok:
+    if not (verdict := first(cases, fine)).ok:
         return verdict
     if learner.bit_generator.state == np.random.default_rng(4).bit_generator.state:
         return wrong("The starts were not drawn with `rng`.", "rng.integers(...)")
@@ -190,17 +172,15 @@ def _ends_in_an_error() -> tuple[np.ndarray, np.ndarray]:
 
 def _joined(answer: Any, fine: Verdict) -> Verdict:
     """What the lower end of the skill of `_ends_in_an_error` tells of how the blocks were joined."""
-    numbers = _floats(answer, "skill, low, high")
-    if isinstance(numbers, Verdict):
-        return numbers
-    low, high = map(float, numbers[1:])
-    cases: list[Case] = [
+    found = _floats(answer, "skill, low, high")
+    low, high = map(float, found[1:])
+    cases: list[Mistake] = [
         (low == high == 1, "The last time is never drawn: the last start is missing.", "The last whole block starts at T − block, and the end of rng.integers is left out."),
         (bool(np.isclose(low, 0.25)), "Your drawings are longer than the series.", "Join the blocks, then cut at T."),
         (bool(np.isclose(low, -0.5)), "Your drawings are shorter than the series.", "Enough blocks to reach T, the last one cut: -(-T // block)."),
         (not np.isclose([low, high], [0, 1]).all(), "Some blocks do not start at 0 to T − block, or are not joined and cut at T.", "Whole blocks of neighbours; the record does not go on from its end to its beginning."),
     ]  # fmt: skip
-    return _first(cases, fine)
+    return first(cases, fine)
 
 
 def _blocks(count: int, size: int, repeats: int, rng: np.random.Generator) -> np.ndarray:
@@ -224,24 +204,22 @@ def parity(mine: Any, package: Any) -> Verdict:
 @checker
 def longer_past(function: Any) -> Verdict:
     """`longer_past(share, k)`: (a, skill) for the mean of the last k windows."""
-    one, numbers = (_floats(attempt(function, *probe), "a, skill") for probe in ((0.3, 1), (0.25, 4)))
-    if isinstance(numbers, Verdict):
-        return numbers
-    a, skill = map(float, numbers)
+    one, found = (_floats(attempt(function, *probe), "a, skill") for probe in ((0.3, 1), (0.25, 4)))
+    a, skill = map(float, found)
     best = 0.25 / (0.25 + 0.75 / 4)
-    cases: list[Case] = [
-        (_same([a, skill], [best * 0.25, best]), "Factor and skill are swapped.", "(a, skill)"),
-        (_same(a, 0.25), "The factor is P, whatever k: the weather in a mean of k is smaller.", "Its variance is (1 − P)/k."),
-        (_same(a, 0.25 / (0.25 + 0.75 / 2)), "You divided by √k: that is the deviation; its square, the variance, goes with 1/k.", "(1 − P)/k"),
-        (_same(a, 1.0), "The factor is k · P, without the weather that is left.", "Covariance over the variance of the known."),
-        (_same(a, 0.25 / 4), "You divided by k what should grow with it.", "With more fortnights the known is cleaner, and the factor nearer to one."),
-        (not _same(a, best), f"For P = 0.25 and k = 4 expected a = {best:.4f}, got {a:.4f}.", "Covariance P; variance of the known P + (1 − P)/k."),
-        (_same(skill, best**2), "Skill a² is true for one fortnight only.", "2·a·P − a²·(variance of the known); for the best a this is a·P."),
-        (_same(skill, 2 * best * 0.25 - best**2), "2aP − a² holds when the known has the variance one; a mean of k has less.", "a · covariance"),
-        (not _same(skill, best * 0.25), f"For P = 0.25 and k = 4 expected a skill of {best * 0.25:.4f}, got {skill:.4f}.", "a · covariance, over the variance of the target."),
-        (not _same(one, [0.3, 0.09]), "For k = 1 it must be P and P².", "Try it by hand."),
+    cases: list[Mistake] = [
+        (same([a, skill], [best * 0.25, best]), "Factor and skill are swapped.", "(a, skill)"),
+        (same(a, 0.25), "The factor is P, whatever k: the weather in a mean of k is smaller.", "Its variance is (1 − P)/k."),
+        (same(a, 0.25 / (0.25 + 0.75 / 2)), "You divided by √k: that is the deviation; its square, the variance, goes with 1/k.", "(1 − P)/k"),
+        (same(a, 1.0), "The factor is k · P, without the weather that is left.", "Covariance over the variance of the known."),
+        (same(a, 0.25 / 4), "You divided by k what should grow with it.", "With more fortnights the known is cleaner, and the factor nearer to one."),
+        (not same(a, best), f"For P = 0.25 and k = 4 expected a = {best:.4f}, got {a:.4f}.", "Covariance P; variance of the known P + (1 − P)/k."),
+        (same(skill, best**2), "Skill a² is true for one fortnight only.", "2·a·P − a²·(variance of the known); for the best a this is a·P."),
+        (same(skill, 2 * best * 0.25 - best**2), "2aP − a² holds when the known has the variance one; a mean of k has less.", "a · covariance"),
+        (not same(skill, best * 0.25), f"For P = 0.25 and k = 4 expected a skill of {best * 0.25:.4f}, got {skill:.4f}.", "a · covariance, over the variance of the target."),
+        (not same(one, [0.3, 0.09]), "For k = 1 it must be P and P².", "Try it by hand."),
     ]  # fmt: skip
-    return _first(cases, right("Right: a longer look back nears P, as long as the slow part stays."))
+    return first(cases, right("Right: a longer look back nears P, as long as the slow part stays."))
 
 
 @checker
@@ -261,7 +239,7 @@ def noise_floor(function: Any) -> Verdict:
         return bool(np.allclose(given, values(formula), rtol=5e-4))
 
     expected = values(lambda c, p, n, y, h: c / (n + p))
-    cases: list[Case] = [
+    cases: list[Mistake] = [
         (is_one(lambda c, p, n, y, h: c / n), "You divide by the variance of the weather alone.", "An anomaly is weather and the climatology's error: 1 + p/n."),
         (is_one(lambda c, p, n, y, h: p / (n + p)), "`apart` has no effect: this is the variance of the error, not its covariance over `apart` days.", "The cosines."),
         (is_one(lambda c, p, n, y, h: c / (n + c)), "The covariance stands below the line too; there belongs the variance.", "1 + p/n, with p = 1 + 2K."),
@@ -273,4 +251,4 @@ def noise_floor(function: Any) -> Verdict:
         (is_one(lambda c, p, n, y, h: c / (y * 365.2425 + p)), "You count days; windows are the samples.", "How many windows fit in the years?"),
         (not np.allclose(given, expected, rtol=4e-3), f"For 3 years, one wave, windows of 7 days and 40 days between them expected {expected[0]:.4f}, got {given[0]:.4f}.", "The covariance of the equation over 1 + p/n."),
     ]  # fmt: skip
-    return _first(cases, right("Right: with one year, pure weather seems to have a memory of four weeks."))
+    return first(cases, right("Right: with one year, pure weather seems to have a memory of four weeks."))
