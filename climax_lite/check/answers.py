@@ -27,8 +27,21 @@ What gives it away is the value that it leads to, a test of the answer (a functi
 
 
 def numbers(answer: Any) -> np.ndarray:
-    """A tensor (with or without a gradient, on any device), an array, a list or a number as a float64 array."""
-    return np.asarray(answer.detach().cpu().double() if isinstance(answer, Tensor) else answer, dtype=np.float64)
+    """A tensor (with or without a gradient, on any device), an array, a list or a number as a float64 array.
+
+    Raises:
+        TypeError: for what holds no real numbers; None and complex numbers are none.
+        ValueError: for rows of different lengths, or text.
+    """
+    if isinstance(answer, Tensor):
+        answer = answer.detach().cpu()
+        answer = answer if answer.is_complex() else answer.double()
+    if np.iscomplexobj(answer):
+        raise TypeError("expected real numbers, got complex ones")
+    given = np.asarray(answer, dtype=np.float64)
+    if np.isnan(given).any() and any(x is None for x in np.asarray(answer, dtype=object).flat):
+        raise TypeError("expected numbers, got None among them")
+    return given
 
 
 def array(

@@ -11,50 +11,31 @@ import xarray as xr
 
 from ..data import ForecastSamples, Mixture, Record, Statistics
 from ..grid import Grid
+from .answers import Mistake, array, either, expect, first, same
 from .verdict import Verdict, attempt, checker, right, wrong
 
 
-def _array(answer: Any, shape: tuple[int | None, ...], what: str) -> np.ndarray | Verdict:
-    """The answer as an array, or the verdict; None in `shape` stands for any length."""
-    try:
-        given = np.asarray(answer)
-    except (ValueError, TypeError, RuntimeError):
-        given = np.empty(0, object)
-    if given.dtype.kind not in "iuf":
-        return wrong(f"Expected {what}, got {type(answer).__name__}.", "Return a NumPy array of numbers.")
-    if given.ndim != len(shape) or any(s not in (None, n) for s, n in zip(shape, given.shape, strict=True)):
-        return wrong(f"Expected {what}, got the shape {given.shape}.", "Print the shape after every step.")
-    return given
-
-
-def _first(cases: Sequence[tuple[Any, str, str]], otherwise: Verdict) -> Verdict:
-    """The verdict of the first mistake that it is; a case is (is it this, the sentence that names it, a hint)."""
-    return next((wrong(sentence, hint) for mistake, sentence, hint in cases if mistake), otherwise)
-
-
-def _rows(array: Any) -> set[tuple[int, ...]]:
-    return {tuple(int(i) for i in row) for row in array}
+def _rows(pairs: Any) -> set[tuple[int, ...]]:
+    return {tuple(int(i) for i in row) for row in pairs}
 
 
 @checker
 def pairs(function: Any) -> Verdict:
     """`pairs(hours, lead, split)` → (N, 2) positions of initial and target times."""
     hours = np.delete(np.arange(0, 103, 6), [7, 8])  # 42 and 48 h are missing
-    first, last, lead = 12, 84, 12
-    given = _array(attempt(function, hours.copy(), lead, (first, last)), (None, 2), "positions (N, 2)")
-    if isinstance(given, Verdict):
-        return given
+    begin, end, lead = 12, 84, 12
+    given = array(attempt(function, hours.copy(), lead, (begin, end)), (None, 2), "positions (N, 2)")
     got, place = _rows(given), {int(h): i for i, h in enumerate(hours)}
     if not all(0 <= i < len(hours) for pair in got for i in pair):
         return wrong("These are no positions in `hours`: some are negative or too large.", "From 0 to len(hours) - 1.")
-    inside = {h: i for h, i in place.items() if first <= h <= last}
+    inside = {h: i for h, i in place.items() if begin <= h <= end}
     expected = {(i, inside[h + lead]) for h, i in inside.items() if h + lead in inside}
     if got == expected and len(given) == len(expected):
         return right("Times are compared as times: a hole costs the pairs that need it, and none leaves the split.")
     apart = sorted(int(hours[j] - hours[i]) for i, j in got) or [0]
     usual = max(set(apart), key=apart.count)
     before = min(inside.values())
-    cases = [
+    cases: list[Mistake] = [
         (not got, "There are no pairs at all.", "Are hours taken for steps?"),
         (len(got) < len(given), "Some pairs come twice.", "One pair for each initial time."),
         (got == {(i - before, j - before) for i, j in expected}, "These positions count from the start of the split, and not from that of `hours`.",
@@ -64,13 +45,13 @@ def pairs(function: Any) -> Verdict:
          "Some targets leave the split: their initial times lie in it, and they do not.", "Both times have to pass the same test."),
         (got == {(i, place[h + lead]) for h, i in place.items() if h + lead in place},
          "You use the whole record, also outside the split.", "first <= time <= last, for both times."),
-        (got == {(i, j) for i, j in expected if hours[j] < last}, "The last hour of the split is missing: both ends belong to it.", "<= and not <."),
+        (got == {(i, j) for i, j in expected if hours[j] < end}, "The last hour of the split is missing: both ends belong to it.", "<= and not <."),
         (usual == lead and set(apart) != {lead}, f"Some pairs reach across the hole: they are {apart[-1]} h apart in place of {lead}.",
          "Is the time `hours[i] + lead` in the record at all?"),
         (usual in (lead - 6, lead + 6), f"The lead is off by one step: most pairs are {usual} h apart in place of {lead}.", "Is one of the ends counted twice?"),
         (usual != lead, f"The lead is {lead} hours, and most of your pairs are {usual} h apart.", "Are hours taken for steps?"),
     ]  # fmt: skip
-    return _first(cases, wrong("Some valid pairs are missing.", "Do the toy of the chapter by hand."))
+    return first(cases, wrong("Some valid pairs are missing.", "Do the toy of the chapter by hand."))
 
 
 def _blocks(hours: np.ndarray, values: np.ndarray, cuts: Sequence[int], kept: list[Any]) -> Iterator[Any]:
@@ -93,9 +74,7 @@ def statistics(function: Any) -> Verdict:
     x, cuts, split = x.astype("float32"), (7, 18, 24, 33), (12, 168)
     kept: list[Any] = []
     answer = attempt(function, _blocks(hours, x, cuts, kept), lat.copy(), split)
-    given = _array(answer, (2, 3), "a pair (means, deviations) with one of each per channel")
-    if isinstance(given, Verdict):
-        return given
+    given = array(answer, (2, 3), "a pair (means, deviations) with one of each per channel")
     m, s = given
     y, mine, cosine = x.astype("float64"), (hours >= split[0]) & (hours <= split[1]), np.cos(np.deg2rad(lat))
     weight = (cosine / cosine.mean())[:, None]
@@ -106,10 +85,10 @@ def statistics(function: Any) -> Verdict:
 
     mean, std = moments(mine)
 
-    def same(value: Any) -> bool:
+    def gives(value: Any) -> bool:
         return bool(np.allclose(m, value[0], rtol=0, atol=0.01 * std) and np.allclose(s, value[1], rtol=2e-3))
 
-    if same((mean, std)):
+    if gives((mean, std)):
         if len(kept) > len(cuts):
             return wrong("The numbers are right, but every block is kept in memory until the end.", "Keep sums, and let the blocks go.")  # fmt: skip
         return right("Each channel has its own numbers, from the training times only, in one pass.")
@@ -124,30 +103,30 @@ def statistics(function: Any) -> Verdict:
         return any(np.allclose(m, value, rtol=0, atol=0.01 * std) for value in values)
 
     near = np.allclose(m, mean, rtol=1e-3)
-    cases = [
-        (same(moments(slice(None))), "These are the statistics of all times: the test times have leaked in.", "Drop from every block the hours outside the split."),
-        (same(moments(parts[-1])), "Only the last training block counts: each block overwrites the one before.",
+    cases: list[Mistake] = [
+        (gives(moments(slice(None))), "These are the statistics of all times: the test times have leaked in.", "Drop from every block the hours outside the split."),
+        (gives(moments(parts[-1])), "Only the last training block counts: each block overwrites the one before.",
          "Add to the sums of earlier blocks. The official code makes this mistake for its pressure levels."),
-        (same(moments(parts[0])), "Only the first training block counts.", "Return after the loop, not in it."),
+        (gives(moments(parts[0])), "Only the first training block counts.", "Return after the loop, not in it."),
         (near_mean(means.mean(0)), "You averaged the statistics of the blocks, which differ in length and in mean.",
          "Add up counts and sums, and divide once at the end."),
-        (same((mean, (share * stds).sum(0))), "Your means are right; your deviations are averages of those of the blocks, and the blocks differ in mean.",
+        (gives((mean, (share * stds).sum(0))), "Your means are right; your deviations are averages of those of the blocks, and the blocks differ in mean.",
          "Add up the squares over all blocks, and take one root at the end."),
         (near_mean(*(((means - c) * share).sum(0) + c[-1] for c in starts.swapaxes(0, 1))), "The constant changes from block to block: the sums do not belong together.",
          "Choose c once, in the first block with training times, and keep it."),
         (near_mean(*(mean - c for c in starts[0])), "The constant is missing from your means.", "μ = c + the mean of y."),
         (near_mean((y[mine] * degrees / degrees.mean()).mean((0, 2, 3))), "np.cos takes radians, and `lat` is in degrees.", "np.deg2rad"),
-        (same(moments(mine, 1.0)), "Every row counts alike, the polar ones too.", "Weigh each row by cos φ, divided by its mean."),
+        (gives(moments(mine, 1.0)), "Every row counts alike, the polar ones too.", "Weigh each row by cos φ, divided by its mean."),
         (near_mean(mean * kappa, *(c + kappa * (mean - c) for c in starts[0])), "Your weights do not average to one.", "Divide cos φ by its mean."),
-        (same((mean, std**2)), "The second number is the variance.", "A deviation has the unit of its channel: take the root."),
-        (same((mean, np.sqrt((y[mine].var(axis=0) * weight).mean((-2, -1))))), "Your deviation is in time, at each place: differences between places are left out.", "One mean for the whole channel, and departures from it."),
-        (same(moments(mine & (hours < split[1]))), "The last hour of the split is missing.", "Both ends belong to it."),
+        (gives((mean, std**2)), "The second number is the variance.", "A deviation has the unit of its channel: take the root."),
+        (gives((mean, np.sqrt((y[mine].var(axis=0) * weight).mean((-2, -1))))), "Your deviation is in time, at each place: differences between places are left out.", "One mean for the whole channel, and departures from it."),
+        (gives(moments(mine & (hours < split[1]))), "The last hour of the split is missing.", "Both ends belong to it."),
         (np.ptp(m) <= 1e-9 * abs(m).max(), "All channels have the same numbers.", "The mean runs over time, latitude and longitude, and not over channels."),
         (not near and np.allclose(np.sort(m), np.sort(mean), rtol=1e-3), "Some channels have the numbers of another one: the wrong level.", "The answer has the order of axis 1."),
         (near and np.allclose(s[1:], std[1:], rtol=0.01), f"The channel of {mean[0]:.0f} ± {std[0]:.0f} has lost its deviation ({s[0]:.3g}), the small ones are right: float32 cancels.",
          "Its square has 12 digits, and float32 keeps 7. Sum in float64, or subtract a constant first."),
     ]  # fmt: skip
-    return _first(cases, wrong("These are not the means and deviations of the training times.", "Try one block of one channel by hand."))  # fmt: skip
+    return first(cases, wrong("These are not the means and deviations of the training times.", "Try one block of one channel by hand."))  # fmt: skip
 
 
 @checker
@@ -156,15 +135,13 @@ def draw_leads(function: Any) -> Verdict:
     table = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0], [0, 1, 0, 1, 0, 1], [1, 0, 0, 0, 0, 0]], bool)
     valid = np.tile(table, (3000, 1))
     given, again = (attempt(function, valid.copy(), np.random.default_rng(1)) for _ in range(2))
-    given = _array(given, (len(valid),), "one place for each row, (B,)")
-    if isinstance(given, Verdict):
-        return given
+    given = array(given, (len(valid),), "one place for each row, (B,)")
     if not ((given >= 0) & (given < 6) & (given == np.rint(given))).all():
         return wrong("These are not places in a row of `valid`.", "Whole numbers from 0 to K - 1.")
     given = given.astype(int)
     rates = [np.bincount(given[r::4], minlength=6)[row] * row.sum() / 3000 for r, row in enumerate(table)]
     low, high = min(r.min() for r in rates), max(r.max() for r in rates)
-    cases = [
+    cases: list[Mistake] = [
         (not valid[np.arange(len(valid)), given].all(), "Some samples have a lead time that is not valid for them.", "np.flatnonzero(row) lists the valid places."),
         (not np.array_equal(given, again), "The same generator gave other lead times the second time: you do not draw from `rng` alone.",
          "np.random.… is another generator, which nobody keyed."),
@@ -174,7 +151,7 @@ def draw_leads(function: Any) -> Verdict:
         (low < 0.8 or high > 1.2, f"Not all valid leads are alike: they come {low:.2f} to {high:.2f} times as often as they should.",
          "First list the valid places, then draw one of them."),
     ]  # fmt: skip
-    return _first(cases, right("Every valid lead is as likely as every other, both ends included."))
+    return first(cases, right("Every valid lead is as likely as every other, both ends included."))
 
 
 @checker
@@ -183,14 +160,11 @@ def stream(function: Any) -> Verdict:
     size, count, key = 4, 10, (7, 3)
     found: dict[Any, np.ndarray] = {}
     for name, number, k in [(n, n, key) for n in (4, 0, 2, 1, 3)] + [("again", 2, key), ("other", 0, (8, 3))]:
-        given = _array(attempt(function, number, size, count, k), (size,), f"{size} indices")
-        if isinstance(given, Verdict):
-            return given
-        found[name] = given
+        found[name] = array(attempt(function, number, size, count, k), (size,), f"{size} indices")
     order = np.concatenate([found[n] for n in range(5)])
     passes, one = (order[:count], order[count:]), list(range(count))
     expected = [int(i) for p in (0, 1) for i in np.random.default_rng((*key, p)).permutation(count)]
-    cases = [
+    cases: list[Mistake] = [
         (not np.array_equal(found["again"], found[2]), "Batch 2 is another one when it is asked for again: it depends on what came before.",
          "Make the generator inside the function, from the key and the pass."),
         (not set(order.tolist()) <= set(one), f"Indices run from 0 to {count - 1}; yours do not.", "Position modulo count."),
@@ -203,7 +177,7 @@ def stream(function: Any) -> Verdict:
         (np.array_equal(found["other"], found[0]), "Another key gives the same order.", "Seed the generator with the whole key."),
         (order.tolist() != expected, "No sample is lost or doubled, but the order is not the one of the docstring.", "default_rng((*key, p)).permutation(count) for pass p."),
     ]  # fmt: skip
-    verdict = _first(cases, right("No sample is lost or doubled, and a batch depends on its number alone."))
+    verdict = first(cases, right("No sample is lost or doubled, and a batch depends on its number alone."))
     if not verdict.ok:
         return verdict
     three_passes = [i for p in (2, 3, 4) for i in np.random.default_rng((*key, p)).permutation(3)]
@@ -238,43 +212,39 @@ def parity(pieces: Any, record: xr.Dataset) -> Verdict:
 def shares(function: Any) -> Verdict:
     """`shares(counts, temperature)` → the part of the batches that each source gets."""
     n, t = np.array([900.0, 100.0, 400.0]), 2.0
-    given = _array(attempt(function, n.copy(), t), (3,), "one share per source")
-    if isinstance(given, Verdict):
-        return given
-    cases = [
-        (np.allclose(given, n / n.sum()), "These are the proportions: the temperature has no effect.", "Only T = 1 gives these."),
-        (np.allclose(given, n**t / (n**t).sum()), "A higher temperature makes your large source larger: the exponent is upside down.", "At T = 2 take the square root, not the square."),
-        (np.allclose(given, 1 / 3), "All sources have equal shares: that is an infinite temperature.", "Here T is 2."),
-        (np.allclose(given, [1, 0, 0]), "This is a softmax of the counts.", "A power of the counts: the root of 900 is 30."),
+    given = array(attempt(function, n.copy(), t), (3,), "one share per source")
+    cases: list[Mistake] = [
+        (n / n.sum(), "These are the proportions: the temperature has no effect.", "Only T = 1 gives these."),
+        (n**t / (n**t).sum(), "A higher temperature makes your large source larger: the exponent is upside down.", "At T = 2 take the square root, not the square."),
+        ([1 / 3, 1 / 3, 1 / 3], "All sources have equal shares: that is an infinite temperature.", "Here T is 2."),
+        ([1, 0, 0], "This is a softmax of the counts.", "A power of the counts: the root of 900 is 30."),
         (not np.isclose(given.sum(), 1), "Your shares do not add up to one.", "Divide by their sum, last."),
-        (not np.allclose(given, [1 / 2, 1 / 6, 1 / 3]), "These are not the shares.", "900, 100 and 400 have the square roots 30, 10 and 20."),
     ]  # fmt: skip
-    return _first(cases, right("In proportion at T = 1, and more and more alike as T grows."))
+    expect(given, [1 / 2, 1 / 6, 1 / 3], cases, "These are not the shares.", "900, 100 and 400 have the square roots 30, 10 and 20.")  # fmt: skip
+    return right("In proportion at T = 1, and more and more alike as T grows.")
 
 
 @checker
 def window_starts(function: Any) -> Verdict:
     """`window_starts(hours, after, until, step)` → positions of initial times whose window is whole."""
     hours, after, until, step = np.delete(np.arange(0, 121, 6), [11]), 12, 36, 6  # 66 h is missing
-    given = _array(attempt(function, hours.copy(), after, until, step), (None,), "positions (N,)")
-    if isinstance(given, Verdict):
-        return given
-    known, whole, found = set(hours.tolist()), range(after + step, until + step, step), given.tolist()
+    given = array(attempt(function, hours.copy(), after, until, step), (None,), "positions (N,)")
+    known, whole = set(hours.tolist()), range(after + step, until + step, step)
 
     def starts(needed: Any) -> list[int]:
         return [i for i, h in enumerate(hours.tolist()) if all(h + n in known for n in needed)]
 
-    cases = [
-        (found == starts((after, *whole)), "You ask for the hour `after` itself, which is outside the window.", "after < t - t0 <= until"),
-        (found == starts(whole[:-1]), "The last hour of the window is not looked at.", "range ends before its second argument."),
-        (found in (starts((whole[0], until)), starts((until,)), starts((after, until))), "Only ends of the window are looked at: a hole inside it is not seen.", "All of its times have to be there."),
-        (found == starts(range(after + 1, until + 1)), "You ask for every hour, and the record has one state every `step` hours.", "range takes a step."),
-        (found == starts(range(step, until + step, step)), "You ask for the whole way from the initial time, and the window begins after `after`.", "A hole before the window does no harm."),
-        (found == list(range(len(hours) - until // step)), "Positions are counted, not times: the hole is not seen.", "Is `hours[i] + n` in the record?"),
-        (found == hours[starts(whole)].tolist(), "These are hours; positions were asked for.", "enumerate(hours) gives both."),
-        (found != starts(whole), "These are not the initial times with a whole window.", "Write down the four hours that position 0 needs."),
+    cases: list[Mistake] = [
+        (starts((after, *whole)), "You ask for the hour `after` itself, which is outside the window.", "after < t - t0 <= until"),
+        (starts(whole[:-1]), "The last hour of the window is not looked at.", "range ends before its second argument."),
+        (either(starts((whole[0], until)), starts((until,)), starts((after, until))), "Only ends of the window are looked at: a hole inside it is not seen.", "All of its times have to be there."),
+        (starts(range(after + 1, until + 1)), "You ask for every hour, and the record has one state every `step` hours.", "range takes a step."),
+        (starts(range(step, until + step, step)), "You ask for the whole way from the initial time, and the window begins after `after`.", "A hole before the window does no harm."),
+        (list(range(len(hours) - until // step)), "Positions are counted, not times: the hole is not seen.", "Is `hours[i] + n` in the record?"),
+        (hours[starts(whole)], "These are hours; positions were asked for.", "enumerate(hours) gives both."),
+        (not same(given, starts(whole)), "These are not the initial times with a whole window.", "Write down the four hours that position 0 needs."),
     ]  # fmt: skip
-    verdict = _first(cases, right("A window with a hole is left out, and no other."))
+    verdict = first(cases, right("A window with a hole is left out, and no other."), given)
     if not verdict.ok or np.array_equal(attempt(function, np.arange(0, 121, 12), after, until, 12), np.arange(8)):
         return verdict
     return wrong("With a state every 12 hours the answer is wrong: is a step of 6 built in?", "Use `step`.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,33 +12,8 @@ from torch import Tensor
 from ..forecaster import Forecaster
 from ..metrics import block_bootstrap
 from ..model import ClimaX, ClimaXConfig
+from .answers import Mistake, array, either, expect, first, random, same
 from .verdict import Verdict, attempt, checker, right, wrong
-
-Case = tuple[bool, str, str]
-
-
-def _first(cases: Sequence[Case], otherwise: Verdict) -> Verdict:
-    """The first mistake that was made, or `otherwise`."""
-    return next((wrong(sentence, hint) for made, sentence, hint in cases if made), otherwise)
-
-
-def _random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def _tensor(answer: Any, shape: tuple[int, ...], meaning: str) -> Tensor | Verdict:
-    """The answer as a float32 tensor of the expected shape, or the verdict on what it is instead."""
-    try:
-        given = torch.as_tensor(answer).detach().cpu().float()
-    except (TypeError, ValueError, RuntimeError):
-        return wrong(f"Expected {meaning}, got {type(answer).__name__}.", "Look at what the docstring says.")
-    if tuple(given.shape) != shape:
-        return wrong(f"Expected {meaning}: shape {shape}, got {tuple(given.shape)}.", "Which axis is which?")
-    return given
-
-
-def _same(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and bool(torch.allclose(a, b.to(a), rtol=1e-4, atol=1e-5))
 
 
 def _is_free(policy: str, name: str) -> bool:
@@ -66,7 +40,7 @@ def apply_policy(function: Any) -> Verdict:
     expected = [{n for n in parameters if _is_free(policy, n)} for policy in order]
     blocks = {n for n in parameters if ".blocks." in n}
     norms = {n for n in parameters if "norm" in n}
-    cases: list[Case] = [
+    cases: list[Mistake] = [
         (any(not torch.equal(before[n], p) for n, p in parameters.items()), "Your function changes the weights themselves.", "Only `parameter.requires_grad` is to be set."),
         (all(f == set(parameters) for f in found), "Every parameter is still free under every policy.", "`parameter.requires_grad = True or False`, for each of `model.named_parameters()`."),
         (found[2] != expected[2] and found[2] == found[1],
@@ -81,8 +55,8 @@ def apply_policy(function: Any) -> Verdict:
     for policy, mine, theirs in zip(order, found, expected, strict=True):
         for names, what in ((mine - theirs, "free"), (theirs - mine, "fixed")):
             cases.append((bool(names), f"Policy {policy!r}: {min(names, default='')} is {what}, and should not be.", "Compare with the list of the docstring."))  # fmt: skip
-    if not (verdict := _first(cases, right(""))).ok:
-        return verdict
+    if not (known := first(cases, right(""))).ok:
+        return known
     count = [sum(parameters[n].numel() for n in e) for e in expected]
     given = [float(a) for a in answers]
     total = sum(p.numel() for p in parameters.values())
@@ -92,18 +66,18 @@ def apply_policy(function: Any) -> Verdict:
         (given == [total - c for c in count], "You counted the fixed numbers.", "The free ones are asked for."),
         (given != count, f"'frozen' leaves {count[0]} numbers of this small model free, and you count {given[0]:g}.", "Sum parameter.numel() over those that have `requires_grad`."),
     ]  # fmt: skip
-    return _first(cases, right(f"Right: of the {total} numbers of a small model, 'frozen' leaves {count[0]} free and 'head' {count[1]}."))  # fmt: skip
+    return first(cases, right(f"Right: of the {total} numbers of a small model, 'frozen' leaves {count[0]} free and 'head' {count[1]}."))  # fmt: skip
 
 
 @checker
 def with_rows(function: Any) -> Verdict:
     """`with_rows(old, fresh, known)`: the rows of a wider head, those of the known variables from the old one."""
     pixels, known, wide = 4, 3, 5
-    old, fresh = _random(pixels * known, 6), _random(pixels * wide, 6, seed=1)
+    old, fresh = random(pixels * known, 6).float(), random(pixels * wide, 6, seed=1).float()
     kept, kept_old = fresh.clone(), old.clone()
-    given = _tensor(attempt(function, old, fresh, known), tuple(fresh.shape), "a tensor like `fresh`")
-    if isinstance(given, Verdict):
-        return given
+    given = array(attempt(function, old, fresh, known), tuple(fresh.shape), "a tensor like `fresh`")
+    if not torch.equal(old, kept_old):
+        return wrong("Your function changes `old` in place.", "Write into a clone of `fresh`.")
     by_pixel, new_by_pixel = old.unflatten(0, (pixels, known)), kept.unflatten(0, (pixels, wide))
 
     def joined(*parts: Tensor) -> Tensor:
@@ -112,26 +86,25 @@ def with_rows(function: Any) -> Verdict:
     expected = joined(by_pixel, new_by_pixel[:, known:])
     by_one = kept.clone()
     by_one[: pixels * (known + 1)].unflatten(0, (pixels, -1))[:, :known] = by_pixel
-    cases: list[Case] = [
-        (not torch.equal(old, kept_old), "Your function changes `old` in place.", "Write into a clone of `fresh`."),
-        (_same(given, kept), "These are the fresh rows: nothing of the old head was kept.", "A slice of a view is written to with `view[...] = ...`; `reshape` may make a copy."),
-        (_same(given, torch.cat([old, kept[len(old) :]])),
+    cases: list[Mistake] = [
+        (kept, "These are the fresh rows: nothing of the old head was kept.", "A slice of a view is written to with `view[...] = ...`; `reshape` may make a copy."),
+        (torch.cat([old, kept[len(old) :]]),
          "The old rows are in one piece at the beginning: the head now gives pixels of one variable to another.", "Row (pixel · V + v) must become row (pixel · V' + v): split the rows into pixels and variables first."),
-        (_same(given, torch.cat([kept[: len(kept) - len(old)], old])), "The old rows are in one piece at the end.", "They alternate with the new ones: the variable is fastest."),
-        (_same(given, joined(by_pixel, new_by_pixel[:, : wide - known])), "The new variables got the rows that belong to other ones of `fresh`.", "Variable 3 of the wide head keeps row 3 of each pixel of `fresh`."),
-        (_same(given, joined(new_by_pixel[:, : wide - known], by_pixel)) or _same(given, joined(new_by_pixel[:, known:], by_pixel)),
+        (torch.cat([kept[: len(kept) - len(old)], old]), "The old rows are in one piece at the end.", "They alternate with the new ones: the variable is fastest."),
+        (joined(by_pixel, new_by_pixel[:, : wide - known]), "The new variables got the rows that belong to other ones of `fresh`.", "Variable 3 of the wide head keeps row 3 of each pixel of `fresh`."),
+        (either(joined(new_by_pixel[:, : wide - known], by_pixel), joined(new_by_pixel[:, known:], by_pixel)),
          "At each pixel the new variables come first.", "They are appended: known variables keep their numbers 0, 1, 2, ..."),
-        (_same(given, joined(by_pixel, 0 * new_by_pixel[:, known:])), "The new rows are zero.", "Rows of new variables stay those of `fresh`."),
-        (_same(given, by_one), "The rows are right for one new variable, and there may be more.", "V' = len(fresh) // pixels, not known + 1."),
-        (not _same(given, expected), "These are not the rows of the wide head.", "Do it on paper for V = 2, V' = 3 and four pixels: where does row 3 go?"),
-        (not torch.equal(fresh, kept), "Your function changes `fresh` in place.", "fresh.clone()"),
+        (joined(by_pixel, 0 * new_by_pixel[:, known:]), "The new rows are zero.", "Rows of new variables stay those of `fresh`."),
+        (by_one, "The rows are right for one new variable, and there may be more.", "V' = len(fresh) // pixels, not known + 1."),
     ]  # fmt: skip
-    if not (verdict := _first(cases, right(""))).ok:
-        return verdict
-    bias, fresh_bias = _random(9 * 2, seed=2), _random(9 * 3, seed=3)
+    expect(given, expected, cases, "These are not the rows of the wide head.",
+        "Do it on paper for V = 2, V' = 3 and four pixels: where does row 3 go?")  # fmt: skip
+    if not torch.equal(fresh, kept):
+        return wrong("Your function changes `fresh` in place.", "fresh.clone()")
+    bias, fresh_bias = random(9 * 2, seed=2).float(), random(9 * 3, seed=3).float()
     answer = attempt(function, bias, fresh_bias, 2)
     wanted = torch.cat([bias.view(9, 2), fresh_bias.view(9, 3)[:, 2:]], 1).flatten()
-    if not isinstance(answer, Tensor) or not _same(answer.detach(), wanted):
+    if not isinstance(answer, Tensor) or not same(answer, wanted):
         return wrong("Right for four pixels, wrong for the bias of nine, which has one axis only.", "Count pixels from the shapes, and leave the axes behind the first alone.")  # fmt: skip
     return right("Right: what the head knew, it still knows, pixel by pixel.")
 
@@ -150,7 +123,7 @@ def early_stop(function: Any) -> Verdict:
         answers.append(tuple(float(a) for a in answer))
     (kept, stopped), second, third, fourth = answers
     text = ", ".join(f"{x:.2f}" for x in long)
-    cases: list[Case] = [
+    cases: list[Mistake] = [
         ((kept, stopped) == (5, 2), "The two positions are in the other order.", "(kept, stopped)"),
         (kept == long[2], "You return a loss; the position in the list is asked for.", "0 is the weights before the first step."),
         ((kept, stopped) == (8, 5), "You keep a validation that was never made: training had stopped before.", "Go through the losses in order, and return as soon as patience is at its end."),
@@ -165,30 +138,25 @@ def early_stop(function: Any) -> Verdict:
         (third != (0, 2), "The weights before the first step do not count for you, and in 0.5, 0.6, 0.7, 0.4 they are the ones to keep.", "Begin with kept = 0."),
         (fourth != (0, 2), "A loss equal to the best counts as better for you.", "It is better when it is lower."),
     ]  # fmt: skip
-    return _first(cases, right("Right: the best so far is kept, and what comes after the stop is never seen."))
+    return first(cases, right("Right: the best so far is kept, and what comes after the stop is never seen."))
 
 
 @checker
 def blend(function: Any) -> Verdict:
     """`blend(start, tuned, alpha)`: (1 − α) · start + α · tuned, tensor by tensor."""
-    start = {"a.weight": _random(3, 2), "b": _random(4, seed=1)}
-    tuned = {k: v + _random(*v.shape, seed=5) for k, v in reversed(start.items())}  # in another order
+    start = {"a.weight": random(3, 2).float(), "b": random(4, seed=1).float()}
+    tuned = {k: v + random(*v.shape, seed=5).float() for k, v in reversed(start.items())}  # in another order
     kept = {k: v.clone() for k, v in start.items()}, {k: v.clone() for k, v in tuned.items()}
     answer = attempt(function, start, tuned, 0.25)
     if not isinstance(answer, dict) or set(answer) != set(start):
         return wrong("Expected a dictionary with the same names.", "{name: ... for name in start}")
-    given = {}
-    for name, tensor in kept[0].items():
-        value = _tensor(answer[name], tuple(tensor.shape), f"a tensor for {name!r}")
-        if isinstance(value, Verdict):
-            return value
-        given[name] = value
+    given = {k: array(answer[k], tuple(v.shape), f"a tensor for {k!r}") for k, v in kept[0].items()}
 
     def is_mix(a: float, b: float) -> bool:
-        return all(_same(given[k], a * kept[0][k] + b * kept[1][k]) for k in given)
+        return all(same(given[k], a * kept[0][k] + b * kept[1][k]) for k in given)
 
     changed = any(not torch.equal(now[k], was[k]) for now, was in zip((start, tuned), kept, strict=True) for k in was)
-    cases: list[Case] = [
+    cases: list[Mistake] = [
         (is_mix(0.25, 0.75), "α and 1 − α are swapped: α = 0 must give the starting weights.", "Try α = 0 by hand."),
         (is_mix(1, 0.25), "The starting weights are not scaled down: the sum of the two parts is more than one.", "(1 − α) · start"),
         (is_mix(0.5, 0.5), "This is the plain mean: α has no effect.", "Use `alpha`."),
@@ -196,7 +164,7 @@ def blend(function: Any) -> Verdict:
         (not is_mix(0.75, 0.25), "This is not (1 − α) · start + α · tuned.", "The names may come in another order: look them up."),
         (changed, "Your function changes one of the networks in place.", "Make new tensors; `+=` and `lerp_` do not."),
     ]  # fmt: skip
-    return _first(cases, right("Right: one number leads from the starting weights to the tuned ones."))
+    return first(cases, right("Right: one number leads from the starting weights to the tuned ones."))
 
 
 @checker
@@ -205,7 +173,7 @@ def parity(mine: Any, package: Any) -> Verdict:
     for what, given, expected in zip(("rows of the head", "counts"), mine, package, strict=True):
         if given is None:
             return wrong(f"Your {what} are not there yet.", "Solve rounds 1 and 2 first.")
-        if not np.allclose(np.asarray(given, dtype=float), np.asarray(expected, dtype=float), rtol=1e-5, atol=1e-6):
+        if not same(given, expected, 1e-5):
             return wrong(f"Your {what} and the package's differ.", "Solve rounds 1 and 2 first.")
     return right("Equal: your rows of the head and your counts are the package's.")
 
@@ -214,10 +182,8 @@ def parity(mine: Any, package: Any) -> Verdict:
 def resize_positions(function: Any) -> Verdict:
     """`resize_positions(pos_embed, old, new)`: (1, L, D) on a map of patches → on another, bicubic."""
     old, new, d = (4, 6), (8, 9), 5
-    pos = _random(1, 24, d)
-    given = _tensor(attempt(function, pos.clone(), old, new), (1, 72, d), "one vector for each patch of the new map")
-    if isinstance(given, Verdict):
-        return given
+    pos = random(1, 24, d).float()
+    given = array(attempt(function, pos.clone(), old, new), (1, 72, d), "one vector for each patch of the new map")
     maps = pos.reshape(1, *old, d).permute(0, 3, 1, 2)
 
     def back(x: Tensor) -> Tensor:
@@ -231,21 +197,21 @@ def resize_positions(function: Any) -> Verdict:
 
     swapped = pos.reshape(1, old[1], old[0], d).permute(0, 3, 1, 2)
     down = swapped.mT
-    cases: list[Case] = [
-        (_same(given, back(resized(pos.reshape(1, d, *old)))), "The numbers of a token were taken for places: (L, D) was reshaped to (D, rows, columns).", "reshape to (1, rows, columns, D) first, then permute."),
-        (_same(given, resized(maps).reshape(1, 72, d)), "On the way back (D, rows, columns) was reshaped to (L, D).", "permute before you flatten."),
-        (_same(given, back(resized(maps, corners=True))), "Your corners are aligned: the centres of the outermost patches were put on top of each other.", "align_corners=False: patches are cells, and the edges of the maps agree."),
-        (_same(given, back(resized(maps, mode="bilinear"))), "This is bilinear.", "mode='bicubic', as in the official code."),
-        (_same(given, back(resized(maps, mode="nearest", corners=None))), "This takes the nearest patch.", "mode='bicubic'"),
-        (_same(given, back(resized(swapped))) or _same(given, back(resized(swapped, new[::-1])))
-         or _same(given, back(resized(maps, new[::-1]))) or _same(given, back(resized(maps.transpose(2, 3)))), "Rows and columns are swapped.", "The patches are numbered row by row: (rows, columns)."),
-        (any(_same(given, way(resized(m))) for m, way in ((down, back), (maps, back_down))), "You number the patches column by column.", "Row by row: the column runs fastest, on the way there and back."),
-        (_same(given, back(resized(F.pad(maps, (2, 2, 0, 0), "circular"), (8, 15))[..., 3:12])), "You joined the map at the date line: sensible, but the official code does not.", "A flat map: interpolate without padding."),
-        (_same(given, back(F.interpolate(maps, new, mode="bicubic", align_corners=False, antialias=True))), "`antialias` takes another curve.", "Leave it at False, as the official code."),
-        (_same(given, F.interpolate(pos.mT, 72, mode="linear", align_corners=False).mT), "You interpolated along the list of patches, where a row's last patch meets the next row's first.", "Make it a map of rows and columns first."),
-        (not _same(given, back(resized(maps))), "These are not the interpolated vectors.", "Each of the D numbers is a flat map of `old` patches, and becomes one of `new` with bicubic and align_corners=False."),
+    cases: list[Mistake] = [
+        (back(resized(pos.reshape(1, d, *old))), "The numbers of a token were taken for places: (L, D) was reshaped to (D, rows, columns).", "reshape to (1, rows, columns, D) first, then permute."),
+        (resized(maps).reshape(1, 72, d), "On the way back (D, rows, columns) was reshaped to (L, D).", "permute before you flatten."),
+        (back(resized(maps, corners=True)), "Your corners are aligned: the centres of the outermost patches were put on top of each other.", "align_corners=False: patches are cells, and the edges of the maps agree."),
+        (back(resized(maps, mode="bilinear")), "This is bilinear.", "mode='bicubic', as in the official code."),
+        (back(resized(maps, mode="nearest", corners=None)), "This takes the nearest patch.", "mode='bicubic'"),
+        (either(back(resized(swapped)), back(resized(swapped, new[::-1])), back(resized(maps, new[::-1])), back(resized(maps.transpose(2, 3)))), "Rows and columns are swapped.", "The patches are numbered row by row: (rows, columns)."),
+        (any(same(given, way(resized(m))) for m, way in ((down, back), (maps, back_down))), "You number the patches column by column.", "Row by row: the column runs fastest, on the way there and back."),
+        (back(resized(F.pad(maps, (2, 2, 0, 0), "circular"), (8, 15))[..., 3:12]), "You joined the map at the date line: sensible, but the official code does not.", "A flat map: interpolate without padding."),
+        (back(F.interpolate(maps, new, mode="bicubic", align_corners=False, antialias=True)), "`antialias` takes another curve.", "Leave it at False, as the official code."),
+        (F.interpolate(pos.mT, 72, mode="linear", align_corners=False).mT, "You interpolated along the list of patches, where a row's last patch meets the next row's first.", "Make it a map of rows and columns first."),
     ]  # fmt: skip
-    return _first(cases, right("Right: old addresses on a new map."))
+    expect(given, back(resized(maps)), cases, "These are not the interpolated vectors.",
+        "Each of the D numbers is a flat map of `old` patches, and becomes one of `new` with bicubic and align_corners=False.", atol=1e-5)  # fmt: skip
+    return right("Right: old addresses on a new map.")
 
 
 @checker
@@ -259,7 +225,7 @@ def compare(function: Any) -> Verdict:
     if not isinstance(answer, (tuple, list)) or len(answer) != 3:
         return wrong("Expected three things: (mean, (low, high) over times, (low, high) over seeds).", "return mean, times, seeds")  # fmt: skip
     mean = float(answer[0])
-    times, seeds = (np.asarray(a, dtype=float).ravel() for a in answer[1:])
+    times, seeds = (array(a, None, "two ends for each interval").ravel() for a in answer[1:])
     if times.shape != (2,) or seeds.shape != (2,):
         return wrong("Expected two ends for each interval.", "(low, high)")
     d = other - mine
@@ -270,7 +236,7 @@ def compare(function: Any) -> Verdict:
         return bool(np.allclose(times, value, atol=share * width))
 
     single = block_bootstrap(other.mean(0), 20), block_bootstrap(mine.mean(0), 20)
-    cases: list[Case] = [
+    cases: list[Mistake] = [
         (np.isclose(mean, -d.mean()), "The sign: positive must mean that mine is better, and a lower score is better.", "other − mine"),
         (not np.isclose(mean, d.mean(), rtol=1e-3), "The mean is not that of all differences.", "other − mine, over seeds and times."),
         (not near(expected) and (near([single[0][0] - single[1][1], single[0][1] - single[1][0]]) or near([single[0][0] - single[1][0], single[0][1] - single[1][1]])),
@@ -282,6 +248,6 @@ def compare(function: Any) -> Verdict:
         (np.allclose(seeds, times), "Both intervals are the same.", "Over seeds: one mean for each seed, then the lowest and the highest."),
         (not np.allclose(seeds, ends, rtol=1e-3, atol=1e-3), "Over seeds expected the lowest and the highest of the seeds' means.", "One mean over times for each seed: (S,)."),
     ]  # fmt: skip
-    return _first(
+    return first(
         cases, right("Right: times say whether other weather would change the answer, seeds whether another run would.")
     )

@@ -11,32 +11,26 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..model import ClimaX, ClimaXConfig
-from .verdict import Verdict, attempt, checker, right, wrong
-
-Cases = Sequence[tuple[Any, str, str]]
-
-
-def _first(cases: Cases, otherwise: Verdict) -> Verdict:
-    """The verdict of the first mistake that it is; a case is (is it this, the sentence that names it, a hint)."""
-    return next((wrong(sentence, hint) for mistake, sentence, hint in cases if mistake), otherwise)
+from .answers import Mistake, array, first, same
+from .verdict import Stop, Verdict, attempt, checker, right, wrong
 
 
-def _numbers(answer: Any, keys: Sequence[str]) -> dict[str, float] | Verdict:
-    """A dictionary with these keys and one finite number for each, or the verdict."""
+def _figures(answer: Any, keys: Sequence[str]) -> dict[str, float]:
+    """A dictionary with these keys and one number for each."""
     wanted = "{" + ", ".join(f'"{k}": ...' for k in keys) + "}"
     if not isinstance(answer, Mapping) or set(answer) != set(keys):
         got = f"the keys {', '.join(map(str, answer))}" if isinstance(answer, Mapping) else type(answer).__name__
-        return wrong(f"Expected a dictionary {wanted}, got {got}.", "Return one number for each of the keys.")
+        raise Stop(wrong(f"Expected a dictionary {wanted}, got {got}.", "Return one number for each of the keys."))
     return {k: _number(answer[k]) for k in keys}
 
 
 def _number(answer: Any) -> float:
-    """One number; anything else becomes a verdict in `checker`."""
-    return float(np.asarray(answer, dtype=float).reshape(()))
+    return float(array(answer, None, "one number").reshape(()))
 
 
 def _same(a: float, b: float) -> bool:
-    return bool(np.isclose(a, b, rtol=1e-6, atol=0))
+    """Counts are exact: seven digits."""
+    return same(a, b, rtol=1e-6, atol=0)
 
 
 def counted(config: ClimaXConfig, num_in: int, num_out: int, batch: int) -> dict[str, int]:
@@ -52,7 +46,7 @@ def counted(config: ClimaXConfig, num_in: int, num_out: int, batch: int) -> dict
     return {"encoder": parts["Global"] - blocks - head - 2 * batch * config.embed_dim, "blocks": blocks, "head": head}
 
 
-def _rows(given: float, truth: float, v: int, p: int, d: int, n: int, batch: int, places: int) -> Cases:
+def _rows(given: float, truth: float, v: int, p: int, d: int, n: int, batch: int, places: int) -> list[Mistake]:
     """The mistakes that touch one row of the table of the folded encoder."""
     rows = {
         "the query, or the query times the key weights": 2 * d * d,
@@ -77,13 +71,11 @@ def forward_flops(function: Any) -> Verdict:
     config = ClimaXConfig(tuple("abcdefg"), (6, 12), 3, 24, 5, 2, encoder="folded")
     v, out, batch, places, d, n, p = 5, 3, 4, 8, 24, 2, 9
     truth = counted(config, v, out, batch)
-    given = _numbers(attempt(function, config, v, out, batch), ("encoder", "blocks", "head"))
-    if isinstance(given, Verdict):
-        return given
+    given = _figures(attempt(function, config, v, out, batch), ("encoder", "blocks", "head"))
     once = 4 * d * d + 2 * (n * d + d * d) * v * (p + 1)
     place = 2 * (n + d) * v * (p + 1) + 2 * d * d
     e, blocks, head = given["encoder"], given["blocks"], given["head"]
-    cases: Cases = [
+    cases: list[Mistake] = [
         (all(_same(2 * given[k], truth[k]) for k in truth), "These are multiply-adds.", "A multiply-add is two operations."),
         (all(_same(batch * given[k], truth[k]) for k in ("blocks", "head")), "That is one sample, and the batch has more.", "What is made at each patch, is made for every sample."),
         (_same(blocks * config.depth, truth["blocks"]), "That is one block.", "`config.depth` of them."),
@@ -101,7 +93,7 @@ def forward_flops(function: Any) -> Verdict:
         *_rows(e, truth["encoder"], v, p, d, n, batch, places),
         (not _same(e, truth["encoder"]), f"The encoder takes {truth['encoder']:,} FLOPs here, you have {e:,.0f}.", "Add up the table: the first four rows once, the last three for each of B·L patches."),
     ]  # fmt: skip
-    verdict = _first(cases, right("PyTorch counts the same, to the last operation."))
+    verdict = first(cases, right("PyTorch counts the same, to the last operation."))
     other = ClimaXConfig(tuple("abcd"), (8, 8), 2, 16, 3, 4, encoder="folded")
     if verdict.ok and attempt(function, other, 4, 1, 1) != counted(other, 4, 1, 1):
         return wrong("For another network the count is off.", "Take every number from `config`.")
@@ -114,7 +106,7 @@ def mfu(function: Any) -> Verdict:
     given, one = (_number(attempt(function, 1500.0, 2e11, 1e15, gpus)) for gpus in (4, 1))
     above = _number(attempt(function, 1500.0, 2e11, 6e14, 1))
     truth = 3 * 1500 * 2e11 / 4e15
-    cases = [
+    cases: list[Mistake] = [
         (_same(given, truth / 3), "That is the forward pass alone.", "The backward pass takes twice as much again."),
         (_same(given, 2 * truth / 3), "That is the backward pass alone, or a forward and a half.", "One forward, and twice that backward."),
         (_same(given, 4 * truth), "The number of GPUs is missing: four of them could do four times as much.", "The rate is that of all GPUs together."),
@@ -124,7 +116,7 @@ def mfu(function: Any) -> Verdict:
         (not _same(given, truth) or not _same(one, 4 * truth), f"1,500 samples per second of 2·10¹¹ FLOPs forward, on four GPUs of 10¹⁵ FLOP/s, are {truth:.3f}, not {given:.3g}.", "FLOP/s of the training over FLOP/s of all GPUs."),
         (not _same(above, 1.5), f"With a peak that is too small the share is 1.5, and you say {above:.3g}.", "An MFU above one tells of a wrong peak or a wrong count: do not hide it."),
     ]  # fmt: skip
-    return _first(cases, right("What the model needs over what the machines could do."))
+    return first(cases, right("What the model needs over what the machines could do."))
 
 
 @checker
@@ -134,14 +126,12 @@ def training_bytes(function: Any) -> Verdict:
     truth = {(c, s): (16 * n / s, tokens * d * (4 * depth + 36 if c else 36 * depth)) for c in (False, True) for s in (1, 4)}  # fmt: skip
     found = {}
     for case in truth:
-        given = _numbers(attempt(function, n, tokens, d, depth, *case), ("state", "activations"))
-        if isinstance(given, Verdict):
-            return given
+        given = _figures(attempt(function, n, tokens, d, depth, *case), ("state", "activations"))
         found[case] = (given["state"], given["activations"])
     state, act = found[False, 1]
     kept = found[True, 1][1]
     sharded = found[False, 4]
-    cases = [
+    cases: list[Mistake] = [
         (_same(state, 12 * n), "AdamW keeps two numbers for each weight, or the gradient is missing: 16 bytes, not 12.", "Weight, gradient, mean, mean square."),
         (_same(state, 4 * n), "These are the weights alone.", "Gradient and AdamW's two means have the same size."),
         (_same(state, 4 * n * tokens), "Weights do not grow with the batch.", "Only activations do."),
@@ -156,19 +146,17 @@ def training_bytes(function: Any) -> Verdict:
         (not _same(sharded[1], act), "Sharding shares out the state, not the activations.", "Each GPU has samples of its own."),
         (found != truth and not all(_same(a, b) for c in truth for a, b in zip(found[c], truth[c], strict=True)), "One of the four cases is wrong.", "Checkpointing and shards do not know of each other."),
     ]  # fmt: skip
-    return _first(cases, right("Sharding makes the state smaller, checkpointing the activations."))
+    return first(cases, right("Sharding makes the state smaller, checkpointing the activations."))
 
 
 @checker
 def run_cost(function: Any) -> Verdict:
     """`run_cost(flops, gpus, peak, mfu, watts, pue, kg_per_kwh)` → hours, kWh and kg of CO2."""
     flops, gpus, peak, share, watts, pue, kg = 9e19, 8, 1e15, 0.25, 1000.0, 1.25, 0.4
-    given = _numbers(attempt(function, flops, gpus, peak, share, watts, pue, kg), ("hours", "kwh", "kg"))
-    if isinstance(given, Verdict):
-        return given
+    given = _figures(attempt(function, flops, gpus, peak, share, watts, pue, kg), ("hours", "kwh", "kg"))
     hours, kwh = 12.5, 125.0
     h, e = given["hours"], given["kwh"]
-    cases = [
+    cases: list[Mistake] = [
         (_same(h, 45000), "These are seconds.", "3,600 of them make an hour."),
         (_same(h, hours * gpus), "These are GPU hours: eight GPUs work at the same time.", "Divide by their number."),
         (_same(h, hours * share), "That is the time at full speed.", "A run at a quarter of the peak takes four times as long."),
@@ -184,7 +172,7 @@ def run_cost(function: Any) -> Verdict:
         (_same(given["kg"], kg * kwh / pue), "The carbon leaves out the building.", "It burns every kWh that the meter of the site sees."),
         (not _same(given["kg"], kg * kwh), f"125 kWh at 0.4 kg each make 50 kg, not {given['kg']:,.4g}.", "kWh times kg per kWh."),
     ]  # fmt: skip
-    return _first(cases, right("More GPUs: fewer hours, the same energy, if the MFU stays."))
+    return first(cases, right("More GPUs: fewer hours, the same energy, if the MFU stays."))
 
 
 def made_up(kind: str, seed: int = 0, lines: int = 60) -> dict[str, np.ndarray]:
@@ -247,7 +235,7 @@ def workers(function: Any) -> Verdict:
     """`workers(step_rate, worker_rate)` → loader processes for twice the rate of the steps."""
     for step, worker, truth in ((300, 100, 6), (300, 170, 4), (50, 400, 1), (1000, 90, 23)):
         given = _number(attempt(function, step, worker))
-        cases: Cases = [
+        cases: list[Mistake] = [
             (given == -(-step // worker), "That is just enough, without a margin.", "The loader must deliver twice."),
             (given == 2 * step // worker, "Rounded down, the loader delivers less than twice.", "math.ceil"),
             (given == -(-2 * worker // step), "That is upside down.", "What is needed, over what one worker makes."),
@@ -255,7 +243,7 @@ def workers(function: Any) -> Verdict:
             (True, f"Steps of {step} samples per second and workers of {worker} need {truth}, not {given:g}.", "Twice the need over the rate of one, rounded up."),
         ]  # fmt: skip
         if given != truth:
-            return _first(cases, right(""))
+            return first(cases, right(""))
     return right("Twice the need, rounded up.")
 
 
@@ -274,7 +262,7 @@ def power_law(function: Any) -> Verdict:
 
     a, error = (_number(value) for value in attempt(function, x.copy(), loss.copy()))
     truth = fit(np.log, 3)
-    cases = [
+    cases: list[Mistake] = [
         (_same(a, -truth[0]), "The sign: a loss that falls has a positive exponent here.", "loss ∝ x^(−a)"),
         (_same(a, fit(lambda v: v, 3)[0]), "That is a straight line in the loss itself.", "Take the logarithm of both."),
         (not _same(a, truth[0]), f"The exponent is {truth[0]:.3f} here, not {a:.3g}.", "A straight line through log(loss) against log(x)."),
@@ -283,4 +271,4 @@ def power_law(function: Any) -> Verdict:
         (_same(error, truth[1] ** 2), "That is the variance.", "Take the root."),
         (not _same(error, truth[1]), f"The standard error is {truth[1]:.4f} here, not {error:.4g}.", "√(Σ r² / (n − 2) / Σ (u − ū)²), with the residuals r and u = log x."),
     ]  # fmt: skip
-    return _first(cases, right("The exponent, with what five points say about it."))
+    return first(cases, right("The exponent, with what five points say about it."))

@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from ..data import Mixture
+from .answers import Mistake, array, expect, first
 from .verdict import Verdict, attempt, checker, right, wrong
-
-
-def _numbers(answer: Any, shape: tuple[int, ...], what: str) -> np.ndarray | Verdict:
-    """The answer as an array of numbers, or the verdict."""
-    try:
-        given = np.asarray(answer)
-    except (ValueError, TypeError, RuntimeError):
-        given = np.empty(0, object)
-    if given.dtype.kind not in "iuf":
-        return wrong(f"Expected {what}, got {type(answer).__name__}.", "Return a list or an array of numbers.")
-    if given.shape != shape:
-        return wrong(f"Expected {what}, of shape {shape}, got the shape {given.shape}.", "Print the shape after every step.")  # fmt: skip
-    return given
-
-
-def _first(cases: Sequence[tuple[Any, str, str]], otherwise: Verdict) -> Verdict:
-    """The verdict of the first mistake that it is; a case is (is it this, the sentence that names it, a hint)."""
-    return next((wrong(sentence, hint) for mistake, sentence, hint in cases if mistake), otherwise)
-
 
 # ---------------------------------------------------------------- the mixture
 
@@ -48,30 +29,28 @@ def apportion(function: Any) -> Verdict:
     ]
     given = []
     for shares, total, expected in probes:
-        one = _numbers(attempt(function, np.array(shares), total), (len(expected),), "one number of batches per source")
-        if isinstance(one, Verdict):
-            return one
-        given.append(one)
-    first, second, third, last = given
+        answer = attempt(function, np.array(shares), total)
+        given.append(array(answer, (len(expected),), "one number of batches per source"))
+    cut, other, small, last = given
     exact = np.array(probes[0][0])
     whole = np.floor(exact)
-    cases = [
-        (np.allclose(first, exact) and not np.allclose(first, np.rint(first)), "These are parts of batches; a batch cannot be cut.", "Begin with the whole part of each."),
-        (np.array_equal(first, whole), f"Yours add up to {whole.sum():.0f} in place of 11: what the whole parts leave is lost.", "Two batches are left. Who was cut most?"),
-        (np.array_equal(first, [whole[0] + 2, *whole[1:]]), "All that is left goes to one source, which was owed less than one batch.", "One each, to the largest remainders."),
-        (np.array_equal(first, [*(whole[:2] + 1), whole[2]]), "What is left goes to the sources in their order, or to the largest.", "Compare the remainders: 0.75, 0.55 and 0.7."),
-        (first.sum() == 11 and second.sum() != 7, f"The shares need not sum to one or to the total: for {probes[1][0]} and 7 batches yours sum to {second.sum():g}.",
+    cases: list[Mistake] = [
+        (np.allclose(cut, exact) and not np.allclose(cut, np.rint(cut)), "These are parts of batches; a batch cannot be cut.", "Begin with the whole part of each."),
+        (np.array_equal(cut, whole), f"Yours add up to {whole.sum():.0f} in place of 11: what the whole parts leave is lost.", "Two batches are left. Who was cut most?"),
+        (np.array_equal(cut, [whole[0] + 2, *whole[1:]]), "All that is left goes to one source, which was owed less than one batch.", "One each, to the largest remainders."),
+        (np.array_equal(cut, [*(whole[:2] + 1), whole[2]]), "What is left goes to the sources in their order, or to the largest.", "Compare the remainders: 0.75, 0.55 and 0.7."),
+        (cut.sum() == 11 and other.sum() != 7, f"The shares need not sum to one or to the total: for {probes[1][0]} and 7 batches yours sum to {other.sum():g}.",
          "Divide by their sum first."),
-        (np.array_equal(first, np.rint(exact)), "Rounding each number by itself does not keep the sum: yours add up to 12 in place of 11.", "Whole parts first, and then deal out what is left."),
-        (first.sum() != 11, f"Yours add up to {first.sum():g} in place of 11.", "Add them up before you return."),
-        ((third == 0).any(), "A source got no batch at all: its variables would never be trained.", "At least one each, taken from whoever is furthest above its exact part."),
-        (third.sum() != 10, f"With a small source yours add up to {third.sum():g} in place of 10.", "What the small ones get beyond their part has to be taken from somebody."),
+        (np.array_equal(cut, np.rint(exact)), "Rounding each number by itself does not keep the sum: yours add up to 12 in place of 11.", "Whole parts first, and then deal out what is left."),
+        (cut.sum() != 11, f"Yours add up to {cut.sum():g} in place of 11.", "Add them up before you return."),
+        ((small == 0).any(), "A source got no batch at all: its variables would never be trained.", "At least one each, taken from whoever is furthest above its exact part."),
+        (small.sum() != 10, f"With a small source yours add up to {small.sum():g} in place of 10.", "What the small ones get beyond their part has to be taken from somebody."),
         (not np.allclose(np.concatenate(given), np.rint(np.concatenate(given))), "Some of these are not whole numbers.", "int(...) of each."),
         (all(np.array_equal(g, p[2]) for g, p in zip(given[:3], probes, strict=False)) and last.sum() == 10 and (last >= 1).all() and not np.array_equal(last, probes[3][2]),
-         f"For {probes[3][0]} and 10 batches you get {last.tolist()} in place of {probes[3][2]}: what the ones cost is not taken where it should be.", "Each time from the source whose quota is furthest above its exact part; the largest is not always that one."),
+         f"For {probes[3][0]} and 10 batches you get {last.astype(int).tolist()} in place of {probes[3][2]}: what the ones cost is not taken where it should be.", "Each time from the source whose quota is furthest above its exact part; the largest is not always that one."),
         (any(not np.array_equal(g, p[2]) for g, p in zip(given, probes, strict=True)), "The sum is right, but these are not the largest remainders.", "For 4.75, 4.55 and 1.7 the answer is 5, 4, 2."),
     ]  # fmt: skip
-    verdict = _first(cases, right("Exact: every epoch has its batches, and no source goes without."))
+    verdict = first(cases, right("Exact: every epoch has its batches, and no source goes without."))
     if not verdict.ok:
         return verdict
     rng = np.random.default_rng(0)
@@ -89,10 +68,10 @@ def schedule(function: Any) -> Verdict:
     quota, seed = [5, 2, 4], 3
     epochs = []
     for epoch in (0, 1, 2):
-        given = _numbers(attempt(function, list(quota), epoch, seed), (11, 2), "a list of 11 pairs (source, number)")
-        if isinstance(given, Verdict):
-            return given
-        epochs.append(given)
+        answer = attempt(function, list(quota), epoch, seed)
+        epochs.append(
+            array(answer, (11, 2), "a list of 11 pairs (source, number)", finite="Whole numbers, all of them.")
+        )
     again = np.asarray(attempt(function, list(quota), 1, seed))
     names = [e[:, 0].tolist() for e in epochs]
     numbers = [[e[e[:, 0] == s, 1].tolist() for s in range(3)] for e in epochs]
@@ -102,7 +81,7 @@ def schedule(function: Any) -> Verdict:
         order = np.repeat(np.arange(3), quota)
         np.random.default_rng((seed, 0, epoch)).shuffle(order)
         expected.append(order.tolist())
-    cases = [
+    cases: list[Mistake] = [
         (not np.array_equal(again, epochs[1]), "Epoch 1 is another one when it is asked for again.", "Make the generator inside the function, from seed and epoch."),
         (any([n.count(s) for s in range(3)] != quota for n in names), "Some source has more or fewer batches than its quota: its batches are drawn, not counted.",
          "Write each source down as often as its quota says, and shuffle that list."),
@@ -114,7 +93,7 @@ def schedule(function: Any) -> Verdict:
         (numbers != exact, "Some batches of a stream come twice, or never.", "The numbers of source s in epoch e run from e · quota[s] to (e + 1) · quota[s] - 1."),
         (names != expected, "The account is exact, but the order is not the one of the docstring.", "np.repeat, then default_rng((seed, 0, epoch)).shuffle."),
     ]  # fmt: skip
-    return _first(cases, right("Each source has its quota in every epoch, and its stream goes on."))
+    return first(cases, right("Each source has its quota in every epoch, and its stream goes on."))
 
 
 def _stream(first: int, last: int, count: int, key: tuple[int, ...]) -> np.ndarray:
@@ -136,38 +115,20 @@ def batch(function: Any) -> Verdict:
     """`batch(n, rank, ranks, size, count, leads, seed, source)` → (size, 2): sample and lead time, on several ranks, with a stop."""
     count, leads, seed, source = 30, list(range(6, 169, 6)), 5, 1
 
-    def run(
-        numbers: Any, ranks: int, size: int, seed: int = seed, source: int = source
-    ) -> dict[Any, np.ndarray] | Verdict:
-        found: dict[Any, np.ndarray] = {}
-        for n in numbers:
-            for rank in range(ranks):
-                one = _numbers(
-                    attempt(function, n, rank, ranks, size, count, list(leads), seed, source),
-                    (size, 2),
-                    "samples and lead times",
-                )
-                if isinstance(one, Verdict):
-                    return one
-                found[n, rank] = one
-        return found
+    def run(numbers: Any, ranks: int, size: int, seed: int = seed, source: int = source) -> dict[Any, np.ndarray]:
+        def one(n: int, rank: int) -> np.ndarray:
+            answer = attempt(function, n, rank, ranks, size, count, list(leads), seed, source)
+            return array(answer, (size, 2), "samples and lead times")
 
-    runs: list[Any] = [
-        run(range(20), 3, 4),
-        run([7, 2, 19, 11], 3, 4),
-        run(range(20), 1, 12),
-        run([0], 3, 4, seed=6),
-        run([0], 3, 4, source=2),
-    ]
-    for r in runs:
-        if isinstance(r, Verdict):
-            return r
-    three, later, one, other_seed, other_source = runs
+        return {(n, rank): one(n, rank) for n in numbers for rank in range(ranks)}
+
+    three, later, one = run(range(20), 3, 4), run([7, 2, 19, 11], 3, 4), run(range(20), 1, 12)
+    other_seed, other_source = run([0], 3, 4, seed=6), run([0], 3, 4, source=2)
     index = np.stack([np.concatenate([three[n, r][:, 0] for r in range(3)]) for n in range(20)])
     hours = np.stack([np.concatenate([three[n, r][:, 1] for r in range(3)]) for n in range(20)])
     single = np.stack([one[n, 0] for n in range(20)])
     uses = np.bincount(index.ravel().astype(int).clip(0, count - 1), minlength=count)
-    cases = [
+    cases: list[Mistake] = [
         (any(not np.array_equal(later[k], three[k]) for k in later), "After a stop, batches are others than before: they depend on what was drawn earlier.",
          "Make every generator inside the function, from its key."),
         (not ((index >= 0) & (index < count)).all(), f"Samples are numbered 0 to {count - 1}; yours are not.", "Column 0 holds samples, column 1 lead times."),
@@ -191,7 +152,7 @@ def batch(function: Any) -> Verdict:
         (any(not np.array_equal(three[n, r], _batch(n, r, 3, 4, count, leads, seed, source)) for n in range(20) for r in range(3)),
          "No sample is lost or doubled, but the draw is not the one of the docstring.", "Compare the two keys, and floor(K · u)."),
     ]  # fmt: skip
-    return _first(cases, right("The same global batches on one rank and on three, before a stop and after it, and every sample as often as every other."))  # fmt: skip
+    return first(cases, right("The same global batches on one rank and on three, before a stop and after it, and every sample as often as every other."))  # fmt: skip
 
 
 @checker
@@ -248,35 +209,28 @@ def cosine(function: Any) -> Verdict:
     b = {"block.weight": torch.tensor([[0.0, 2.0], [0.0, -1.0]]), "norm": torch.tensor([2.0]), "tokenizer": torch.tensor([0.0, 7.0, 1.0])}  # fmt: skip
     shared = ["block.weight", "norm"]
     answer = attempt(function, {k: v.clone() for k, v in a.items()}, {k: v.clone() for k, v in b.items()}, list(shared))
-    given = _numbers(answer.detach().numpy() if isinstance(answer, torch.Tensor) else answer, (), "one number")
-    if isinstance(given, Verdict):
-        return given
-    got = float(given)
+    given = array(answer, (), "one number")
     flat = [torch.cat([g[k].flatten() for k in shared]) for g in (a, b)]
     every = [torch.cat([g[k].flatten() for k in a]) for g in (a, b)]
     dot, whole = float(flat[0] @ flat[1]), float(every[0] @ every[1])  # -4 + 24 = 20
     norms = float(flat[0].norm() * flat[1].norm())  # 13 · 3
     each = [float(a[k].flatten() @ b[k].flatten() / a[k].norm() / b[k].norm()) for k in shared]
     # fmt: off
-    cases = [
-        (np.isclose(got, whole / float(every[0].norm() * every[1].norm())), "You used all parameters: tokens and head rows of variables that one world lacks get no gradient from it, and pull the cosine to zero.", "Only the names in `shared`."),
-        (np.isclose(got, dot), "This is the inner product: it grows with the size of the gradients.", "Divide by both norms."),
-        (np.isclose(got, np.mean(each)), "This is the mean of the cosines of single tensors, where a bias counts as much as a matrix.", "One long vector for each world, then one cosine."),
-        (np.isclose(got, dot / float(every[0].norm() * every[1].norm())), "The norms are those of all parameters, and the inner product that of the shared ones.", "The same names in all three sums."),
-        (np.isclose(got, dot / norms**2), "You divided by the squared norms.", "norm, not norm squared."),
-        (np.isclose(got, -dot / norms), "The sign is turned round.", "Gradients that agree have a positive cosine."),
-        (not np.isclose(got, dot / norms, atol=1e-4), f"Expected {dot:g} / {norms:g}, got {got:.3f}.", "Σ a·b over the shared parameters, over the two norms."),
+    cases: list[Mistake] = [
+        (whole / float(every[0].norm() * every[1].norm()), "You used all parameters: tokens and head rows of variables that one world lacks get no gradient from it, and pull the cosine to zero.", "Only the names in `shared`."),
+        (dot, "This is the inner product: it grows with the size of the gradients.", "Divide by both norms."),
+        (np.mean(each), "This is the mean of the cosines of single tensors, where a bias counts as much as a matrix.", "One long vector for each world, then one cosine."),
+        (dot / float(every[0].norm() * every[1].norm()), "The norms are those of all parameters, and the inner product that of the shared ones.", "The same names in all three sums."),
+        (dot / norms**2, "You divided by the squared norms.", "norm, not norm squared."),
+        (-dot / norms, "The sign is turned round.", "Gradients that agree have a positive cosine."),
     ]
     # fmt: on
-    verdict = _first(
-        cases, right("One number for a pair of worlds: 1 they agree, 0 they have nothing to do with each other.")
-    )
-    if not verdict.ok:
-        return verdict
+    hint = "Σ a·b over the shared parameters, over the two norms."
+    expect(given, dot / norms, cases, f"Expected {dot:g} / {norms:g}, got {given:.3f}.", hint, atol=1e-4)
     opposite = attempt(function, a, {k: -v for k, v in a.items()}, list(shared))
     if not np.isclose(float(opposite), -1, atol=1e-4):
         return wrong("Two opposite gradients should give −1.", "Is the sign lost?")
-    return verdict
+    return right("One number for a pair of worlds: 1 they agree, 0 they have nothing to do with each other.")
 
 
 @checker
@@ -286,11 +240,8 @@ def extend(function: Any) -> Verdict:
     answer = attempt(function, old, names)
     if not (isinstance(answer, (tuple, list)) and len(answer) == 2):
         return wrong("Expected two things: the vocabulary and the ids.", "return vocabulary, ids")
-    vocabulary, ids = list(answer[0]), _numbers(answer[1], (4,), "one id for each name")
-    if isinstance(ids, Verdict):
-        return ids
-    got = ids.tolist()
-    cases = [
+    vocabulary, got = list(answer[0]), array(answer[1], (4,), "one id for each name").tolist()
+    cases: list[Mistake] = [
         (not isinstance(answer[0], tuple), f"Expected the vocabulary as a tuple, got {type(answer[0]).__name__}.", "tuple(...) around it."),
         (len(set(vocabulary)) < len(vocabulary), "A variable stands twice in the vocabulary: it would have two embeddings.", "Append only what is new."),
         (set(vocabulary) == set(old) | set(names) and tuple(vocabulary[:4]) != old, "Old variables have moved: their embeddings now belong to others, and a trained network is worthless.",
@@ -300,7 +251,7 @@ def extend(function: Any) -> Verdict:
         (got == sorted([1, 4, 0, 5]) or got == list(range(4)), "The ids are not in the order of the names: channel 0 would be taken for another variable.", "One id for each name, in the order of `names`."),
         (got != [1, 4, 0, 5], f"The ids of {', '.join(names)} should be 1, 4, 0, 5.", "Look each name up in the new vocabulary."),
     ]  # fmt: skip
-    return _first(cases, right("Old rows keep their meaning, and every channel finds its own."))
+    return first(cases, right("Old rows keep their meaning, and every channel finds its own."))
 
 
 @checker
@@ -308,17 +259,15 @@ def power_law(function: Any) -> Verdict:
     """`power_law(n, loss)` → (alpha, standard error) of loss ∝ n^(−alpha), by least squares in logarithms."""
     n = np.array([1.0, 1.0, 2.0, 2.0, 5.0, 5.0])
     log_loss = 0.2 - 0.25 * np.log(n) + 0.03 * np.array([1.0, -1.0, 0.5, -1.0, 0.4, 0.3])
-    given = _numbers(attempt(function, n.copy(), np.exp(log_loss)), (2,), "two numbers: alpha and its standard error")
-    if isinstance(given, Verdict):
-        return given
-    alpha, error = map(float, given)
+    answer = attempt(function, n.copy(), np.exp(log_loss))
+    alpha, error = array(answer, (2,), "two numbers, alpha and its standard error")
     x = np.log(n) - np.log(n).mean()
     slope = float(x @ log_loss / (x @ x))
     rest = log_loss - log_loss.mean() - slope * x
     spread = float(rest @ rest)
     se = (spread / 4 / float(x @ x)) ** 0.5
     linear = float(np.polyfit(n, np.exp(log_loss), 1)[0])
-    cases = [
+    cases: list[Mistake] = [
         (np.isclose(alpha, slope), "The sign is turned round: a loss that falls has a positive alpha.", "loss ∝ n^(−alpha)"),
         (np.isclose(abs(alpha), abs(linear)), "This is the slope of the loss itself: a power law is a line between logarithms.", "np.log of both."),
         (not np.isclose(alpha, -slope), f"alpha should be {-slope:.3f}, and yours is {alpha:.3f}.", "Σ x y / Σ x², with x and y less their means."),
@@ -327,7 +276,7 @@ def power_law(function: Any) -> Verdict:
         (np.isclose(error, (spread / 4) ** 0.5), "This is the spread of the points about the line, not the error of its slope.", "The more x varies, the better the slope is known."),
         (not np.isclose(error, se), f"The standard error should be {se:.4f}, and yours is {error:.4f}.", "√( Σ r² / (N − 2) / Σ x² )"),
     ]  # fmt: skip
-    return _first(cases, right("An exponent, and how far the scatter of the points lets one trust it."))
+    return first(cases, right("An exponent, and how far the scatter of the points lets one trust it."))
 
 
 __all__ = ["apportion", "batch", "cosine", "extend", "parity", "power_law", "schedule"]

@@ -9,40 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .answers import Mistake, array, expect, first, random, same
 from .verdict import Verdict, attempt, checker, right, wrong
 
-Case = tuple[Any, str, str]
-"""What a mistake gives, the sentence that names it, a hint."""
 EARTH_RADIUS_KM = 6371.0
-
-
-def _array(
-    answer: Any, meaning: str, shape: tuple[int, ...] | None = None, empty: str = "Was anything selected at all?"
-) -> np.ndarray | Verdict:
-    """The answer as float64 of the expected shape, or the verdict on what it is instead."""
-    if isinstance(answer, Tensor):
-        answer = answer.detach().cpu()
-    try:
-        given = np.asarray(answer, dtype=np.float64)
-    except (TypeError, ValueError, RuntimeError):
-        return wrong(f"Expected {meaning}, got {type(answer).__name__}.", "Look at what the docstring says.")
-    if shape is not None and given.shape != shape:
-        return wrong(f"Expected {meaning}: shape {shape}, got {given.shape}.", "Which axes should be left?")
-    if not np.isfinite(given).all():
-        return wrong("Your answer holds NaN or infinity.", empty)
-    return given
-
-
-def _same(a: Any, b: Any) -> bool:
-    a, b = (np.asarray(x, dtype=np.float64) for x in (a, b))
-    return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-5, atol=1e-6))
-
-
-def _named(given: np.ndarray, expected: Any, cases: list[Case], sentence: str, hint: str) -> Verdict | None:
-    """None for the expected answer, else the verdict on the mistake that gives this one."""
-    if _same(given, expected):
-        return None
-    return next((wrong(text, help_) for value, text, help_ in cases if _same(given, value)), wrong(sentence, hint))
+NOTHING = "Was anything selected at all?"
+"""The hint where a number is NaN."""
 
 
 # ---------------------------------------------------------------- which patches
@@ -66,14 +38,12 @@ def patches_of_box(function: Any) -> Verdict:
     signed = np.sort((east + 180) % 360 - 180)
     box, other = (30.0, 60.0, 222.0, 300.0), (30.0, 60.0, -138.0, -60.0)
 
-    def ask(lat: np.ndarray, lon: np.ndarray, box: tuple[float, ...], p: int = 2) -> np.ndarray | Verdict:
-        return _array(attempt(function, lat.copy(), lon.copy(), box, p), "a list of ids")
+    def ask(lat: np.ndarray, lon: np.ndarray, box: tuple[float, ...], p: int = 2) -> np.ndarray:
+        return array(attempt(function, lat.copy(), lon.copy(), box, p), None, "a list of ids", finite=NOTHING)
 
     rows, columns, mirrored = [5, 6], [10, 11, 12, 13], [1, 2]
-    first = ask(up, east, box)
-    if isinstance(first, Verdict):
-        return first
-    cases: list[Case] = [
+    given = ask(up, east, box)
+    cases: list[Mistake] = [
         (_ids(mirrored, columns, 16, 2), "You chose patches of the other hemisphere.", "An index is only true for the array it was found in."),
         (_ids(rows, columns, 16, 2, whole=True), "You kept patches that lie wholly in the box, or whose middle does: they do not cover it.", "Keep every patch that holds a cell of the box."),
         ([r * 16 + c for r in (2, 3) for c in (5, 6)], "A row of patches has W / p patches, not W.", "What is the id of the first patch of the second row?"),
@@ -82,17 +52,17 @@ def patches_of_box(function: Any) -> Verdict:
         (_ids(range(16), columns, 16, 2), "Every latitude is in your box.", "Both conditions: south and north."),
     ]  # fmt: skip
     expected = _ids(rows, columns, 16, 2)
-    if np.sort(first.ravel()).tolist() == expected and not _same(first, expected):
+    got = given.ravel().astype(int).tolist()
+    if np.sort(given.ravel()).tolist() == expected and not same(given, expected):
         return wrong("The right patches, in the wrong order or shape.", "A flat array of ids that ascend, each once.")
-    fault = _named(first, expected, cases, f"Expected {expected}, got {first.ravel().astype(int).tolist()[:12]}.", "Draw the 4 × 8 patches, and number them.")  # fmt: skip
-    if fault is not None:
-        return fault
+    if not same(given, expected):
+        return first(cases, wrong(f"Expected {expected}, got {got[:12]}.", "Draw the 4 × 8 patches, and number them."), given)  # fmt: skip
     flipped = _ids([1, 2], columns, 16, 2)
     turned = _ids(rows, np.flatnonzero(np.isin(signed % 360, east[columns])), 16, 2)
     seam = _ids(rows, [0, 1, 14, 15], 16, 2)
     everything = _ids(rows, range(16), 16, 2)
     edges = (33.75, 56.25, 247.5, 315.0)  # through the centres of rows 5 and 6 and of columns 11 and 14
-    tries: list[tuple[str, np.ndarray | Verdict, Any, list[Case], str]] = [
+    tries: list[tuple[str, np.ndarray, list[int], list[Mistake], str]] = [
         ("latitudes from north to south", ask(up[::-1], east, box), flipped, [(expected, "With latitudes from north to south you chose patches of the other hemisphere.", "Ids count the rows as the data have them.")], "A comparison does not mind the order."),
         ("a box in degrees west, −138 to −60", ask(up, east, other), expected, [], "Compare distances eastwards from the western edge: (lon − west) % 360."),
         ("data from −180 to 180", ask(up, signed, box), turned, [], "Compare distances eastwards from the western edge: (lon − west) % 360."),
@@ -101,15 +71,13 @@ def patches_of_box(function: Any) -> Verdict:
         ("patches of 4 × 4", ask(up, east, box, 4), _ids(rows, columns, 16, 4), [], "Use p wherever patches are counted."),
     ]  # fmt: skip
     for what, given, wanted, known, hint in tries:
-        if isinstance(given, Verdict):
-            return given
         got = given.ravel().astype(int).tolist()[:12]
         if sorted(got) == wanted and got != wanted:
             return wrong(
                 f"Right at first, in the wrong order for {what}.", "Ids ascend, whatever the box: np.unique sorts."
             )
-        if (fault := _named(given, wanted, known, f"Right at first, wrong for {what}: expected {wanted}, got {got}.", hint)) is not None:  # fmt: skip
-            return fault
+        if not same(given, wanted):
+            return first(known, wrong(f"Right at first, wrong for {what}: expected {wanted}, got {got}.", hint), given)
     return right("Right: the same places, however latitudes and longitudes are written.")
 
 
@@ -119,8 +87,7 @@ def patches_of_box(function: Any) -> Verdict:
 @checker
 def region_tokens(function: Any) -> Verdict:
     """`region_tokens(embed, blocks, x, ids, where)`: the region's tokens, kept before or after the blocks."""
-    draw = torch.Generator().manual_seed(0)
-    x = torch.randn(6, 6, 4, generator=draw)  # as many samples as patches: no shape complains when they are mixed up
+    x = random(6, 6, 4).float()  # as many samples as patches: no shape complains when they are mixed up
     ids = [1, 2, 4]
 
     def embed(x: Tensor) -> Tensor:
@@ -141,10 +108,10 @@ def region_tokens(function: Any) -> Verdict:
     }
     for where in ("before", "after"):
         other = {"before": "after", "after": "before"}[where]
-        given = _array(attempt(function, embed, blocks, x.clone(), ids, where), "a tensor (B, L', D)")
-        if isinstance(given, Verdict):
-            return given
-        cases: list[Case] = [
+        given = array(
+            attempt(function, embed, blocks, x.clone(), ids, where), None, "a tensor (B, L', D)", finite=NOTHING
+        )
+        cases: list[Mistake] = [
             (answers[other], f"For where={where!r} you kept the tokens {other} the blocks.", "What does `where` say?"),
             (answers["nothing"], "All tokens of the globe are still there.", "Index the axis of the patches with `ids`."),
             (answers["no blocks"], "The tokens never went through the blocks.", "Call `blocks` once, on what is to see one another."),
@@ -152,8 +119,8 @@ def region_tokens(function: Any) -> Verdict:
             (answers["zeros"], "You set the other tokens to zero; zeros still take part in attention.", "Leave them out: index."),
             (answers["samples first"], "You chose samples, not patches.", "Tokens are (B, L, D): the second axis."),
         ]  # fmt: skip
-        if (fault := _named(given, answers[where], cases, f"For where={where!r} these are not the region's tokens.", "embed, then either keep and blocks, or blocks and keep.")) is not None:  # fmt: skip
-            return fault
+        expect(given, answers[where], cases, f"For where={where!r} these are not the region's tokens.",
+            "embed, then either keep and blocks, or blocks and keep.", "a tensor (B, L', D)")  # fmt: skip
     return right("Right: kept before, the tokens see one another alone; kept after, they have seen the globe.")
 
 
@@ -179,12 +146,8 @@ def rmse_on_box(function: Any) -> Verdict:
     own = cos[inside] / cos[inside].mean()
     expected = score(own, cut)
     answer = attempt(function, truth + error, truth.copy(), lat.copy(), lon.copy(), box)
-    given = _array(
-        answer, "one number", (), "Was anything selected at all? Here longitudes go from −180: (lon − west) % 360."
-    )
-    if isinstance(given, Verdict):
-        return given
-    cases: list[Case] = [
+    given = array(answer, (), "one number", finite=f"{NOTHING} Here longitudes go from −180: (lon − west) % 360.")
+    cases: list[Mistake] = [
         (score(cos / cos.mean(), error), "You scored all cells of the patches; some lie outside the box.", "Select rows and columns of the box first."),
         (score((cos / cos.mean())[inside], cut), "Your weights average to one over the patches' rows, not over those of the box.", "Divide by the mean of the cosines that are left."),
         (score(cos[inside], cut), "Your weights are bare cosines: their mean is not one.", "Divide by their mean."),
@@ -195,8 +158,8 @@ def rmse_on_box(function: Any) -> Verdict:
         (score(np.ones(1), error[:, [2]][..., [1, 2]]), "Cells on the edge are missing.", "The edges belong to the box: <=, not <."),
         (score(own, error[:, inside]), "Longitude is not cut to the box.", "225 is −135: compare (lon − west) % 360."),
     ]  # fmt: skip
-    fault = _named(given, expected, cases, f"Expected {expected:.4f}, got {float(given):.4f}.", "Select, weigh, average over space, root, average over time.")  # fmt: skip
-    return right("Right: a score of the box alone, in units of the field.") if fault is None else fault
+    expect(given, expected, cases, f"Expected {expected:.4f}, got {given:.4f}.", "Select, weigh, average over space, root, average over time.")  # fmt: skip
+    return right("Right: a score of the box alone, in units of the field.")
 
 
 # ---------------------------------------------------------------- places on another grid
@@ -214,12 +177,8 @@ def places(function: Any) -> Verdict:
     answer = attempt(function, lat.copy(), lon.copy(), old_lat.copy(), old_lon.copy(), p)
     if not isinstance(answer, (tuple, list)) or len(answer) != 2:
         return wrong("Expected a pair, (rows, columns).", "return rows, columns")
-    pair = [_array(a, "numbers of rows and columns") for a in answer]
-    for given in pair:
-        if isinstance(given, Verdict):
-            return given
-    given_rows, given_columns = pair
-    of_cells: list[Case] = [
+    given_rows, given_columns = (array(a, None, "numbers of rows and columns", finite=NOTHING) for a in answer)
+    of_cells: list[Mistake] = [
         (middle, "These are degrees.", "Count from the middle of the first old patch, in steps of one patch."),
         ((middle + 78.75) / 45, "Row 0 is where the middle of the first old *patch* lies, not its first cell.", "Average the cells of each old patch too."),
         ((middle + 78.75) / 22.5, "You counted in rows of cells; rows of patches are asked for.", "A step is p cells wide."),
@@ -231,17 +190,18 @@ def places(function: Any) -> Verdict:
         (np.interp(middle, old_lat.reshape(-1, p).mean(1), np.arange(4)), "np.interp stops at the first old patch; the equation goes on.", "(degrees from the first middle) / (degrees a patch)"),
         ((lat[::p] + 78.75) / 45, "You compared the first cells of patches, not their middles.", "reshape(-1, p), then the mean."),
     ]  # fmt: skip
-    if (fault := _named(given_rows, rows, of_cells, f"Expected the rows {rows.round(3).tolist()}, got {given_rows.round(3).tolist()}.", "(degrees from the first old middle) / (degrees a patch)")) is not None:  # fmt: skip
-        return fault
-    of_columns: list[Case] = [
+    expect(given_rows, rows, of_cells, f"Expected the rows {rows.round(3).tolist()}, got {given_rows.round(3).tolist()}.",
+        "(degrees from the first old middle) / (degrees a patch)", "rows, one number for each patch")  # fmt: skip
+    of_columns: list[Mistake] = [
         ((across - 11.25) / 45, "A negative column: longitudes go round.", "% 360 before you divide."),
         (((lon % 360).reshape(-1, p).mean(1) - 11.25) % 360 / 45, "You took % 360 before the mean: a patch across Greenwich lands on the other side of the Earth.", "The mean of the patch first, then % 360."),
         (across % 360 / 45, "Column 0 is where the middle of the first old patch lies, not 0°.", "Subtract its longitude."),
         (np.interp(across % 360, old_lon.reshape(-1, p).mean(1), np.arange(8)), "np.interp stops at the last old patch; longitudes go round.", "(degrees east of the first middle) / (degrees a patch)"),
         (np.interp(across, old_lon.reshape(-1, p).mean(1), np.arange(8)), "np.interp stops at the outermost patches; longitudes go round.", "(degrees east of the first middle) / (degrees a patch)"),
     ]  # fmt: skip
-    fault = _named(given_columns, columns, of_columns, f"Expected the columns {columns.round(3).tolist()}, got {given_columns.round(3).tolist()}.", "Degrees east of the first old middle, modulo 360, over degrees a patch.")  # fmt: skip
-    return right("Right: every new patch knows where it lies among the old ones.") if fault is None else fault
+    expect(given_columns, columns, of_columns, f"Expected the columns {columns.round(3).tolist()}, got {given_columns.round(3).tolist()}.",
+        "Degrees east of the first old middle, modulo 360, over degrees a patch.", "columns, one number for each patch")  # fmt: skip
+    return right("Right: every new patch knows where it lies among the old ones.")
 
 
 @checker
@@ -250,10 +210,7 @@ def parity(mine: Any, package: Any) -> Verdict:
     for what, given, expected in zip(("ids", "tokens before", "tokens after", "places"), mine, package, strict=True):
         if given is None or given is ...:
             return wrong(f"Your {what} are not there yet.", "Solve rounds 1, 2 and 4 first.")
-        given = _array(given, what)
-        if isinstance(given, Verdict):
-            return given
-        if not _same(given, expected):
+        if not same(array(given, None, what, finite=NOTHING), expected, 1e-5):
             return wrong(f"Your {what} and the package's differ.", "Run the checks of rounds 1, 2 and 4 again.")
     return right("Equal: your ids, tokens and places are the package's.")
 
@@ -274,11 +231,9 @@ def hours_inside(function: Any) -> Verdict:
         return EARTH_RADIUS_KM * cos * np.pi / 180
 
     answer = attempt(function, lat.copy(), lon.copy(), west, speed)
-    given = _array(answer, "hours for each cell", (3, 4))
-    if isinstance(given, Verdict):
-        return given
+    given = array(answer, (3, 4), "hours for each cell", "Which axes should be left?", NOTHING)
     expected = hours(arc)
-    cases: list[Case] = [
+    cases: list[Mistake] = [
         (hours(lambda cos: arc(np.ones_like(cos))), "A degree of longitude is as long everywhere for you.", "At latitude φ it is shorter by cos φ."),
         (hours(lambda cos: arc(1 / cos)), "You divided by cos φ: meridians meet at the poles, so degrees shrink.", "Multiply."),
         (hours(arc, 1000 / 60), "These are minutes.", "3600 seconds are an hour."),
@@ -289,13 +244,10 @@ def hours_inside(function: Any) -> Verdict:
         (hours(lambda cos: EARTH_RADIUS_KM * cos), "Degrees are not radians.", "np.deg2rad of the distance in degrees."),
         (arc(np.cos(np.deg2rad(lat)))[:, None] * (lon - west) / 3.6 / speed, "Negative hours: longitudes are written in two ways here.", "(lon − west) % 360"),
     ]  # fmt: skip
-    if given.shape == expected.shape and np.allclose(given, expected, rtol=5e-3):
-        return right("Right: now compare these hours with the lead time.")
     row, column = np.unravel_index(np.abs(given - expected).argmax(), expected.shape)
-    return next(
-        (wrong(text, hint) for value, text, hint in cases if np.allclose(given, value, rtol=5e-3)),
-        wrong(f"Expected {expected[row, column]:.1f} h in row {row}, column {column}, got {given[row, column]:.1f}.", "Distance along the parallel over speed, in hours."),
-    )  # fmt: skip
+    expect(given, expected, cases, f"Expected {expected[row, column]:.1f} h in row {row}, column {column}, got {given[row, column]:.1f}.",
+        "Distance along the parallel over speed, in hours.", rtol=5e-3)  # fmt: skip
+    return right("Right: now compare these hours with the lead time.")
 
 
 @checker
@@ -314,12 +266,12 @@ def by_distance(function: Any) -> Verdict:
         mean = np.array([(squares * both)[:, m].sum() / (both[m].sum() * 4) for m in at])
         return np.sqrt(mean) if root else mean
 
-    given = _array(attempt(function, squares.copy(), weights.copy(), rings), "one number for each ring", (rings,))
-    if isinstance(given, Verdict):
-        return given
+    given = array(
+        attempt(function, squares.copy(), weights.copy(), rings), (rings,), "one number for each ring", finite=NOTHING
+    )
     expected = score(ring)
     both = np.broadcast_to(weights[:, None], (h, w))
-    cases: list[Case] = [
+    cases: list[Mistake] = [
         (expected[::-1], "The rings are in the other order: ring 0 is the edge.", "Distance to the nearest edge, in cells."),
         (score(ring, np.ones(h)), "All rows count alike.", "Weigh the squares, and divide by the sum of the weights of the ring."),
         (score(ring, root=False), "The root is missing.", "Root mean squared error."),
@@ -329,5 +281,6 @@ def by_distance(function: Any) -> Verdict:
         (score(np.minimum(i, j)), "You measured the distance to two edges; there are four.", "The nearest of four edges."),
         (np.array([np.sqrt((squares * both)[:, ring >= k].sum() / (both[ring >= k].sum() * 4)) for k in range(rings)]), "Your rings are filled: each holds all that lies within.", "A ring is what lies at exactly that distance."),
     ]  # fmt: skip
-    fault = _named(given, expected, cases, f"Expected {expected.round(3).tolist()}, got {given.round(3).tolist()}.", "For each ring: weighted mean of the squares over cells and times, then the root.")  # fmt: skip
-    return right("Right: one score for each distance from the edge.") if fault is None else fault
+    expect(given, expected, cases, f"Expected {expected.round(3).tolist()}, got {given.round(3).tolist()}.",
+        "For each ring: weighted mean of the squares over cells and times, then the root.")  # fmt: skip
+    return right("Right: one score for each distance from the edge.")

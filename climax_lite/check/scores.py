@@ -6,17 +6,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from ..metrics import latitude_weights
+from .answers import Mistake, array, expect, first, random
 from .verdict import Verdict, attempt, checker, right, wrong
 
 YEAR = 365.2425
 RADIANS = ("You took the cosine of degrees as if they were radians.", "torch.cos wants radians: torch.deg2rad.")
+AXES = "Name the axes that you average over, and count the ones that stay."
+NAN = "Something is divided by zero, or a root is taken of a negative number."
 
 
-def _fields(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+def _fields(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A small asymmetric case: prediction, target, climatology (3, 2, 4, 5) and latitudes (4,)."""
-    draw = torch.Generator().manual_seed(seed)
-    climatology, target, prediction = (torch.randn(3, 2, 4, 5, generator=draw, dtype=torch.float64) for _ in range(3))
+    climatology, target, prediction = random(3, 3, 2, 4, 5, seed=seed)
     # Read as radians, these have positive cosines too: that slip then gives a number of its own, and no NaN.
     lat = torch.tensor([-75.0, -20.0, 5.0, 57.0], dtype=torch.float64)
     size = torch.tensor([1.0, 2.0, 4.0])[:, None, None, None] * torch.tensor([3.0, 1.0])[None, :, None, None]
@@ -24,53 +28,23 @@ def _fields(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, to
     return target + size * prediction + 0.5, target, 5 * climatology, lat
 
 
-def _weights(lat: torch.Tensor, cosine: Any = None) -> torch.Tensor:
-    w = torch.cos(torch.deg2rad(lat)) if cosine is None else cosine
-    return (w / w.mean())[:, None]
+def _weights(lat: Tensor) -> Tensor:
+    return latitude_weights(lat)[:, None]
 
 
-def _numbers(answer: Any, shape: tuple[int, ...], each: str) -> torch.Tensor | Verdict:
-    """The answer as a float64 tensor of the expected shape, or the verdict on what it is instead."""
-    try:
-        array = answer.detach().cpu() if isinstance(answer, torch.Tensor) else np.array(answer)
-        given = torch.tensor(np.asarray(array, dtype=np.float64))
-    except (TypeError, ValueError, RuntimeError):
-        return wrong(
-            f"Expected {each}, got {type(answer).__name__}.", "Look at what the docstring says the function returns."
-        )
-    if tuple(given.shape) != shape:
-        return wrong(
-            f"Expected {each}: shape {shape}, got {tuple(given.shape)}.",
-            "Name the axes that you average over, and count the ones that stay.",
-        )
-    if not bool(torch.isfinite(given).all()):
-        return wrong(
-            "Your answer holds NaN or infinity.",
-            "Something is divided by zero, or a root is taken of a negative number.",
-        )
-    return given
-
-
-def _same(a: Any, b: Any, tolerance: float = 1e-5) -> bool:
-    return bool(
-        torch.allclose(
-            torch.as_tensor(a).to(torch.float64), torch.as_tensor(b).to(torch.float64), rtol=tolerance, atol=tolerance
-        )
-    )
+def _of_radians(lat: Tensor) -> Tensor:
+    """What the weights are when degrees are taken for radians."""
+    return (torch.cos(lat) / torch.cos(lat).mean())[:, None]
 
 
 @checker
 def rmse(function: Any) -> Verdict:
     """`rmse(prediction, target, lat)`: tensors (B, V, H, W) and latitudes (H,) in degrees → (V,)."""
     p, t, _, lat = _fields()
-    given = _numbers(attempt(function, p, t, lat), (2,), "one number per variable")
-    if isinstance(given, Verdict):
-        return given
+    given = array(attempt(function, p, t, lat), (2,), "one number per variable", AXES, NAN)
     square, w = (p - t) ** 2, _weights(lat)
     space = (w * square).mean((-2, -1))
-    if _same(given, space.sqrt().mean(0)):
-        return right("The root of the weighted mean of every sample, then the mean over samples: the RMSE of ClimaX.")
-    mistakes = [
+    mistakes: list[Mistake] = [
         (space.mean(0).sqrt(), "You took one root over space and samples together: that is the pooled RMSE, as in the tables of WeatherBench.",
          "Which axes does the mean under the root run over?"),
         (space.mean(0), "You returned the mean squared error, without a root.", "The unit of a score tells: m⁴ s⁻⁴ is not m² s⁻²."),
@@ -81,19 +55,18 @@ def rmse(function: Any) -> Verdict:
         (((w * (p - t)) ** 2).mean((-2, -1)).sqrt().mean(0), "You squared the weights together with the error.",
          "Square first, weight afterwards."),
         ((w * square.sqrt()).mean((-2, -1)).mean(0), "You took the root cell by cell: that is the mean absolute error.", "The root comes after the mean over space."),
-        ((_weights(lat, torch.cos(lat)) * square).mean((-2, -1)).sqrt().mean(0), *RADIANS),
+        ((_of_radians(lat) * square).mean((-2, -1)).sqrt().mean(0), *RADIANS),
     ]  # fmt: skip
-    return _named(given, mistakes, "This is not the latitude-weighted RMSE: it differs on random fields on four latitudes.",
-                  "Square the error, weight the rows, mean over latitude and longitude, root, mean over samples: in this order.")  # fmt: skip
+    expect(given, space.sqrt().mean(0), mistakes, "This is not the latitude-weighted RMSE: it differs on random fields on four latitudes.",
+        "Square the error, weight the rows, mean over latitude and longitude, root, mean over samples: in this order.")  # fmt: skip
+    return right("The root of the weighted mean of every sample, then the mean over samples: the RMSE of ClimaX.")
 
 
 @checker
 def acc(function: Any) -> Verdict:
     """`acc(prediction, target, climatology, lat)`: tensors (B, V, H, W) and latitudes (H,) → (V,)."""
     p, t, c, lat = _fields(1)
-    given = _numbers(attempt(function, p, t, c, lat), (2,), "one number per variable")
-    if isinstance(given, Verdict):
-        return given
+    given = array(attempt(function, p, t, c, lat), (2,), "one number per variable", AXES, NAN)
     w = _weights(lat)
 
     def ratio(a, b, w=w, pooled=False):
@@ -102,15 +75,11 @@ def acc(function: Any) -> Verdict:
         return r if pooled else r.mean(0)
 
     a, b = p - c, t - c
-    if _same(given, ratio(a, b)):
-        return right(
-            "The anomaly correlation of WeatherBench 2: one ratio for every sample, no mean removed, then the mean over samples."
-        )
     d, e = (x - x.mean((0, -2, -1), keepdim=True) for x in (a, b))
     f, g = (x - (w * x).mean((-2, -1), keepdim=True) for x in (a, b))
     h, i = (x - x.mean((-2, -1), keepdim=True) for x in (a, b))
     plain = ((a * a).sum((-2, -1)) * (b * b).sum((-2, -1))).sqrt()
-    mistakes = [
+    mistakes: list[Mistake] = [
         (ratio(p, t), "You correlated the fields themselves: without subtracting the climatology everybody knows that the tropics are warm.",
          "An anomaly is a field minus its climatology."),
         (ratio(a, b, torch.ones_like(w)), "You weighted every row alike.", "All three sums carry the latitude weights."),
@@ -127,8 +96,9 @@ def acc(function: Any) -> Verdict:
         (ratio(p, b), "You subtracted the climatology from the target only.", "Both fields become anomalies."),
         (ratio(a, t), "You subtracted the climatology from the prediction only.", "Both fields become anomalies."),
     ]  # fmt: skip
-    return _named(given, mistakes, "This is not the anomaly correlation: it differs on random fields on four latitudes.",
-                  "For every sample Σ L p'·t' over the root of Σ L p'² times Σ L t'².")  # fmt: skip
+    expect(given, ratio(a, b), mistakes, "This is not the anomaly correlation: it differs on random fields on four latitudes.",
+        "For every sample Σ L p'·t' over the root of Σ L p'² times Σ L t'².")  # fmt: skip
+    return right("The anomaly correlation of WeatherBench 2: one ratio for every sample, no mean removed, then the mean over samples.")  # fmt: skip
 
 
 @checker
@@ -156,21 +126,10 @@ def fit_harmonics(function: Any) -> Verdict:
         return wrong(
             "Four coefficients of five: the first column, all ones, is missing.", "The mean is a coefficient too."
         )
-    given = _numbers(answer, (5,), "1 + 2·harmonics coefficients")
-    if isinstance(given, Verdict):
-        return given
-    if _same(given, truth):
-        three = waves(harmonics=3)
-        more = np.append(truth, [0.5, 2.0])
-        other = _numbers(attempt(function, three @ more, days, 3), (7,), "1 + 2·harmonics coefficients")
-        if isinstance(other, Verdict):
-            return other
-        if _same(other, more):
-            return right("Least squares finds the mean and the waves of the year, even where the record has holes.")
-        return wrong("Right for two harmonics, wrong for three.", "Wave k has the angle kθ, with a cosine and a sine.")
+    given = array(answer, (5,), "1 + 2·harmonics coefficients", finite=NAN)
     projection = 2 / len(days) * waves().T @ values
     projection[0] /= 2
-    mistakes = [
+    mistakes: list[Mistake] = [
         (truth[[0, 2, 1, 4, 3]], "Sines and cosines are the wrong way round.", "The order is mean, cos, sin, cos 2, sin 2."),
         (truth[[0, 1, 3, 2, 4]], "The cosines come first and the sines after them.", "The order is mean, cos, sin, cos 2, sin 2."),
         (projection, "You projected on each wave by itself: on a record with holes the waves are not orthogonal.", "np.linalg.lstsq solves for all at once."),
@@ -179,8 +138,13 @@ def fit_harmonics(function: Any) -> Verdict:
         *((least_squares(waves(year)), f"Your year has {year:g} days.", "A mean year of our calendar has 365.2425, leap years included.")
           for year in (360.0, 364.0, 365.0, 365.25, 366.0)),
     ]  # fmt: skip
-    return _named(given, mistakes, "These are not the coefficients from which the series was made.",
-                  "The angle goes once round (2π) in 365.2425 days; the columns are 1, cos, sin, cos of twice the angle, sin of twice it.")  # fmt: skip
+    # A year of 365.25 days moves no coefficient by more than 1.4e-4 of itself.
+    expect(given, truth, mistakes, "These are not the coefficients from which the series was made.",
+        "The angle goes once round (2π) in 365.2425 days; the columns are 1, cos, sin, cos of twice the angle, sin of twice it.", rtol=1e-5, atol=1e-5)  # fmt: skip
+    more = np.append(truth, [0.5, 2.0])
+    expect(attempt(function, waves(harmonics=3) @ more, days, 3), more, [], "Right for two harmonics, wrong for three.",
+        "Wave k has the angle kθ, with a cosine and a sine.", "1 + 2·harmonics coefficients", rtol=1e-5, atol=1e-5)  # fmt: skip
+    return right("Least squares finds the mean and the waves of the year, even where the record has holes.")
 
 
 @checker
@@ -189,40 +153,13 @@ def damping_factor(function: Any) -> Verdict:
     draw = np.random.default_rng(3)
     x = np.cumsum(draw.normal(size=40)) * np.linspace(3, 0.5, 40) + 2.0
     lag = 3
-    given = _numbers(attempt(function, x.copy(), lag), (), "one number")
-    if isinstance(given, Verdict):
-        return given
+    given = array(attempt(function, x.copy(), lag), (), "one number", finite=NAN)
     a, b = x[:-lag], x[lag:]
 
     def ratio(s):
         return (x[:-s] * x[s:]).sum() / (x[:-s] ** 2).sum()
 
-    if _same(given, ratio(lag)):
-        negative = _numbers(attempt(function, np.array([1.0, -1.0, 1.0, -1.0, 1.0]), 1), (), "one number")
-        if isinstance(negative, Verdict):
-            return negative
-        if float(negative) < 0:
-            return wrong(
-                "The factor came out negative for a series that changes sign at every step.",
-                "Keep it at zero or above: then the forecast is climatology.",
-            )
-        if not _same(negative, 0.0):
-            return wrong(
-                "A series that changes sign at every step has the factor −1, which you turned into a positive one.",
-                "Not the absolute value: what is below zero becomes zero.",
-            )
-        growing = _numbers(attempt(function, 1.25 ** np.arange(8.0), 1), (), "one number")
-        if isinstance(growing, Verdict):
-            return growing
-        if not _same(growing, 1.25):
-            return wrong(
-                f"A series that grows by a quarter at every step has the factor 1.25; yours is {float(growing):.3g}.",
-                "Zero is the only limit: least squares may exceed one.",
-            )
-        return right(
-            "The least-squares factor: the sum of products of today and later, over the sum of squares of today."
-        )
-    mistakes = [
+    mistakes: list[Mistake] = [
         (a @ b / np.sqrt((a @ a) * (b @ b)), "That is a correlation, divided by both spreads; least squares divides by the initial one alone.",
          "Differentiate Σ (later − a·now)² with respect to a."),
         (a @ b / (x @ x), "The sum below runs over all times, the one above over pairs only.", "Both sums run over the same initial times."),
@@ -235,12 +172,17 @@ def damping_factor(function: Any) -> Verdict:
          "Differentiate Σ (later − a·now)² with respect to a."),
         ((b / a).mean(), "You averaged ratios: one anomaly near zero spoils them all.", "The ratio of two sums."),
     ]  # fmt: skip
-    return _named(
-        given,
-        mistakes,
-        "This is not the factor of least squares.",
-        "Σ x(t)·x(t+lead) over Σ x(t)², on the times that have a partner.",
-    )
+    expect(given, ratio(lag), mistakes, "This is not the factor of least squares.",
+        "Σ x(t)·x(t+lead) over Σ x(t)², on the times that have a partner.")  # fmt: skip
+    negative = array(attempt(function, np.array([1.0, -1.0, 1.0, -1.0, 1.0]), 1), (), "one number", finite=NAN)
+    if negative < 0:
+        return wrong("The factor came out negative for a series that changes sign at every step.", "Keep it at zero or above: then the forecast is climatology.")  # fmt: skip
+    expect(negative, 0, [], "A series that changes sign at every step has the factor −1, which you turned into a positive one.",
+        "Not the absolute value: what is below zero becomes zero.")  # fmt: skip
+    growing = array(attempt(function, 1.25 ** np.arange(8.0), 1), (), "one number", finite=NAN)
+    expect(growing, 1.25, [], f"A series that grows by a quarter at every step has the factor 1.25; yours is {growing:.3g}.",
+        "Zero is the only limit: least squares may exceed one.")  # fmt: skip
+    return right("The least-squares factor: the sum of products of today and later, over the sum of squares of today.")
 
 
 @checker
@@ -248,21 +190,12 @@ def block_bootstrap(function: Any) -> Verdict:
     """`block_bootstrap(scores, block, repeats, rng)`: series (T,) → the 2.5 % and 97.5 % points of its mean."""
 
     def interval(scores, block, repeats=2000, seed=0):
-        return _numbers(
-            attempt(function, scores, block, repeats, np.random.default_rng(seed)),
-            (2,),
-            "two numbers, the lower and the upper",
-        )
+        answer = attempt(function, scores, block, repeats, np.random.default_rng(seed))
+        return array(answer, (2,), "two numbers, the lower and the upper", finite=NAN)
 
-    alternating = np.tile([1.0, -1.0], 30)
-    plain = np.random.default_rng(4).normal(10.0, 1.0, 100)
-    trend = np.arange(60.0)
-    answers = [interval(alternating, 2), interval(plain, 1), interval(plain, 1), interval(plain, 1, seed=1),
-               interval(trend, 6), interval(trend, 1)]  # fmt: skip
-    for answer in answers:
-        if isinstance(answer, Verdict):
-            return answer
-    pairs, single, again, other, slope, slope_of_singles = (a.numpy() for a in answers)
+    plain, trend = np.random.default_rng(4).normal(10.0, 1.0, 100), np.arange(60.0)
+    pairs, single, again = interval(np.tile([1.0, -1.0], 30), 2), interval(plain, 1), interval(plain, 1)
+    other, slope, slope_of_singles = interval(plain, 1, seed=1), interval(trend, 6), interval(trend, 1)
     if single[0] > single[1]:
         return wrong("The lower end is above the upper one.", "First the 2.5 % point, then the 97.5 % point.")
     if not np.array_equal(single, again):
@@ -332,18 +265,16 @@ def common_initial_times(function: Any) -> Verdict:
                 "Divide the longest lead by step_hours.",
             )
         return right("One set of initial times for every lead time: now a curve of scores compares like with like.")
-    for last, sentence, hint in (
-        (19, "These are the times from which the shortest lead can be verified.", "The longest lead has to fit as well."),
-        (7, "The last time that can be used is missing.", "20 times, numbered 0 to 19: which one lies 12 steps before the last?"),
-        (9, "One time too many: its longest lead ends after the record.", "20 times, numbered 0 to 19: which one lies 12 steps before the last?"),
-        (0, "You counted hours as steps: 72 steps of six hours are 18 days.", "A lead of 72 h is 72 / 6 steps."),
-    ):  # fmt: skip
-        if np.array_equal(given, np.arange(last)):
-            return wrong(sentence, hint)
-    return wrong(
-        f"For 20 six-hourly times and leads to 72 h you return {len(given)} indices, and they are not the right ones.",
-        "Start at 0, stop where the longest lead still fits.",
+    mistakes: list[Mistake] = [
+        (np.arange(19), "These are the times from which the shortest lead can be verified.", "The longest lead has to fit as well."),
+        (np.arange(7), "The last time that can be used is missing.", "20 times, numbered 0 to 19: which one lies 12 steps before the last?"),
+        (np.arange(9), "One time too many: its longest lead ends after the record.", "20 times, numbered 0 to 19: which one lies 12 steps before the last?"),
+        (np.arange(0), "You counted hours as steps: 72 steps of six hours are 18 days.", "A lead of 72 h is 72 / 6 steps."),
+    ]  # fmt: skip
+    otherwise = (
+        f"For 20 six-hourly times and leads to 72 h you return {len(given)} indices, and they are not the right ones."
     )
+    return first(mistakes, wrong(otherwise, "Start at 0, stop where the longest lead still fits."), given)
 
 
 @checker
@@ -357,24 +288,10 @@ def band_rmse(function: Any) -> Verdict:
         return (weights * square[..., rows, :]).mean((-2, -1)).sqrt().mean(0)
 
     south, north = -20.0, 57.0  # both edges are rows
-    given = _numbers(attempt(function, p, t, lat, south, north), (2,), "one number per variable")
-    if isinstance(given, Verdict):
-        return given
+    given = array(attempt(function, p, t, lat, south, north), (2,), "one number per variable", AXES, NAN)
     inside = (lat >= south) & (lat <= north)
-    if _same(given, score(inside)):
-        other = _numbers(attempt(function, p, t, lat, 4.0, 21.0), (2,), "one number per variable")
-        if isinstance(other, Verdict):
-            return other
-        if _same(other, score(lat == 5)):
-            return right(
-                "Weights that average to one over the band: a forecast that is 1 too high scores 1 in every band."
-            )
-        return wrong(
-            "Right for the band from −20° to 57°, wrong for the one from 4° to 21°.",
-            "Compare every latitude, with its sign, with both edges.",
-        )
     edges = "A row that lies on an edge of the band belongs to it.", "south <= latitude <= north: <= and >=."
-    mistakes = [
+    mistakes: list[Mistake] = [
         (score(lat < 90), "This is the score of the whole globe.", "Take the rows of the band before you average."),
         (score((lat > south) & (lat < north)), *edges),
         (score((lat >= south) & (lat < north)), *edges),
@@ -385,18 +302,10 @@ def band_rmse(function: Any) -> Verdict:
         ((w * square * inside[:, None]).mean((-2, -1)).sqrt().mean(0), "Rows outside the band count as rows without error.", "Leave them out of the mean, instead of setting them to zero."),
         ((_weights(lat[inside]) * square[..., inside, :]).mean((0, -2, -1)).sqrt(), "You took one root over space and samples together: that is the pooled RMSE.",
          "Which axes does the mean under the root run over?"),
-        (score(inside, _weights(lat[inside], torch.cos(lat[inside]))), *RADIANS),
+        (score(inside, _of_radians(lat[inside])), *RADIANS),
     ]  # fmt: skip
-    return _named(
-        given,
-        mistakes,
-        "This is not the RMSE of the band.",
-        "Choose rows, make weights of their latitudes, then RMSE as before.",
-    )
-
-
-def _named(given: torch.Tensor, mistakes: list[tuple[Any, str, str]], otherwise: str, hint: str) -> Verdict:
-    for value, sentence, advice in mistakes:
-        if _same(given, torch.as_tensor(value)):
-            return wrong(sentence, advice)
-    return wrong(otherwise, hint)
+    expect(given, score(inside), mistakes, "This is not the RMSE of the band.",
+        "Choose rows, make weights of their latitudes, then RMSE as before.")  # fmt: skip
+    expect(attempt(function, p, t, lat, 4.0, 21.0), score(lat == 5), [], "Right for the band from −20° to 57°, wrong for the one from 4° to 21°.",
+        "Compare every latitude, with its sign, with both edges.", "one number per variable")  # fmt: skip
+    return right("Weights that average to one over the band: a forecast that is 1 too high scores 1 in every band.")

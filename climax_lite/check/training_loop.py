@@ -16,26 +16,8 @@ from torch import Tensor, nn
 from ..data import Batch
 from ..forecaster import Forecaster
 from ..model import ClimaX, ClimaXConfig
+from .answers import Mistake, array, expect, first, random, same
 from .verdict import Verdict, attempt, checker, right, wrong
-
-
-def _near(answer: Any, expected: Any, tolerance: float = 1e-5) -> bool:
-    """Whether two numbers, tensors or lists of them agree in shape and value."""
-    if isinstance(expected, (list, tuple)):
-        return len(answer) == len(expected) and all(
-            _near(a, e, tolerance) for a, e in zip(answer, expected, strict=True)
-        )
-    answer, expected = (torch.as_tensor(t).detach().double() for t in (answer, expected))
-    return answer.shape == expected.shape and torch.allclose(answer, expected, rtol=tolerance, atol=tolerance)
-
-
-def _named(answer: Any, mistakes: dict[str, tuple[Any, str]], sentence: str, hint: str) -> Verdict:
-    """The first known mistake that gives this answer, or `sentence`."""
-    for known, (value, help_) in mistakes.items():
-        if _near(answer, value):
-            return wrong(known, help_)
-    return wrong(sentence, hint)
-
 
 # ---------------------------------------------------------------- a step
 
@@ -56,8 +38,7 @@ class _Affine(nn.Module):
 
 def _batch(size: int, seed: int) -> Batch:
     """As many rows as columns, so that weights on the wrong axis raise nothing."""
-    g = torch.Generator().manual_seed(seed)
-    x, y = torch.randn(size, 3, 4, 4, generator=g), torch.randn(size, 2, 4, 4, generator=g)
+    x, y = random(size, 3, 4, 4, seed=seed).float(), random(size, 2, 4, 4, seed=seed + 100).float()
     hours = torch.arange(1.0, size + 1) * 24
     return Batch(x, y, hours, ("a", "b", "c"), ("c", "a"), "check", torch.zeros(size, 2, dtype=torch.int64))
 
@@ -107,7 +88,7 @@ def step(function: Any) -> Verdict:
         except (TypeError, ValueError) as error:
             return wrong(f"Expected the loss as a number: {error}.", "loss.item() is a plain number.")
     expected = _run(batches)
-    if _near(answer, expected):
+    if same(answer, expected):
         return right("Right: forecast, loss, gradient, step.")
     moved = any(abs(a - e) > 1e-6 for a, e in zip(answer[1:3] + answer[4:6], [0.5, 0.1] * 2, strict=True))
     if not moved:
@@ -115,24 +96,20 @@ def step(function: Any) -> Verdict:
             return wrong("The parameters do not move: there is no gradient when the optimiser steps.", "Is there a `backward()`? Is `zero_grad()` between it and the step?")  # fmt: skip
         return wrong("The parameters do not move, though they have gradients.", "Is `optimizer.step()` missing, or called before `backward()`?")  # fmt: skip
     longitudes = WEIGHTS.T
-    mistakes = {
-        "The second step used the gradients of both batches.": (_run(batches, zero=False), "`backward()` adds to the gradients that are there."),
-        "All rows count alike: the latitude weights are missing, or were averaged before they met the errors.": (
-            _run(batches, lambda p, y: ((p - y) ** 2).mean()), "Multiply the squared errors (B, V, H, W) by the weights (H, 1), and then take the mean."),
-        "The errors of a row were averaged before they were squared.": (
-            _run(batches, lambda p, y: (WEIGHTS[:, 0] * (p - y).mean(-1) ** 2).mean()), "Square each cell's error first."),
-        "The errors were weighted before they were squared, so the weights are squared too.": (
-            _run(batches, lambda p, y: ((WEIGHTS * (p - y)) ** 2).mean()), "Weights times squared errors."),
-        "This is the sum of the errors. With another batch size the rate would mean something else.": (
-            _run(batches, lambda p, y: (WEIGHTS * (p - y) ** 2).sum()), "The mean over everything."),
-        "You minimise the root of the error.": (_run(batches, lambda p, y: _mse(p, y).sqrt()), "The loss has no root."),
-        "You minimise absolute errors.": (_run(batches, lambda p, y: (WEIGHTS * (p - y).abs()).mean()), "The loss has squares."),
-        "The weights were divided by their sum: the loss is four times too small.": (_run(batches, lambda p, y: _mse(p, y) / WEIGHTS.sum()), "They average to one already."),
-        "The weights lie along the longitudes.": (_run(batches, lambda p, y: (longitudes * (p - y) ** 2).mean()), "The shape (H, 1) is right as it is: the rows are the latitudes."),
-    }  # fmt: skip
-    if _near(answer[1:3] + answer[4:6], expected[1:3] + expected[4:6]):
+    mistakes: list[Mistake] = [
+        (_run(batches, zero=False), "The second step used the gradients of both batches.", "`backward()` adds to the gradients that are there."),
+        (_run(batches, lambda p, y: ((p - y) ** 2).mean()), "All rows count alike: the latitude weights are missing, or were averaged before they met the errors.", "Multiply the squared errors (B, V, H, W) by the weights (H, 1), and then take the mean."),
+        (_run(batches, lambda p, y: (WEIGHTS[:, 0] * (p - y).mean(-1) ** 2).mean()), "The errors of a row were averaged before they were squared.", "Square each cell's error first."),
+        (_run(batches, lambda p, y: ((WEIGHTS * (p - y)) ** 2).mean()), "The errors were weighted before they were squared, so the weights are squared too.", "Weights times squared errors."),
+        (_run(batches, lambda p, y: (WEIGHTS * (p - y) ** 2).sum()), "This is the sum of the errors. With another batch size the rate would mean something else.", "The mean over everything."),
+        (_run(batches, lambda p, y: _mse(p, y).sqrt()), "You minimise the root of the error.", "The loss has no root."),
+        (_run(batches, lambda p, y: (WEIGHTS * (p - y).abs()).mean()), "You minimise absolute errors.", "The loss has squares."),
+        (_run(batches, lambda p, y: _mse(p, y) / WEIGHTS.sum()), "The weights were divided by their sum: the loss is four times too small.", "They average to one already."),
+        (_run(batches, lambda p, y: (longitudes * (p - y) ** 2).mean()), "The weights lie along the longitudes.", "The shape (H, 1) is right as it is: the rows are the latitudes."),
+    ]  # fmt: skip
+    if same(answer[1:3] + answer[4:6], expected[1:3] + expected[4:6]):
         return wrong("The step is right, and the number you return is not the loss before it.", "The loss is known before the parameters move.")  # fmt: skip
-    return _named(answer, mistakes, "After two steps the parameters are not those of the weighted loss.", "Forecast, loss, zero_grad, backward, step: in this order, each once.")  # fmt: skip
+    return first(mistakes, wrong("After two steps the parameters are not those of the weighted loss.", "Forecast, loss, zero_grad, backward, step: in this order, each once."), answer)  # fmt: skip
 
 
 # ---------------------------------------------------------------- rate and groups
@@ -152,26 +129,28 @@ def schedule(function: Any) -> Verdict:
             for k, t in zip(at, part, strict=True)
         ]
 
-    if _near(answer, curve()):
+    if same(answer, curve()):
         return right("Right: up, down, and never up again.")
-    mistakes = {
-        "After the last step the rate rises again.": (curve(stop=False), "cos goes on: progress must stop at one."),
-        "The first step has a rate of zero: it is a step for nothing.": (curve(up=lambda k: k / warmup), "The first of ten steps of the warm-up has a tenth."),
-        "The cosine begins at step 0, so the rate jumps where the warm-up ends.": (curve(begin=0), "Progress counts from the end of the warm-up."),
-        "The rate falls to zero, not to `final`.": (curve(low=0.0), "What is left of the way down is 1 − final."),
-        "The rate falls in a straight line.": (curve(form=lambda t: 1 - t), "A half cosine: 0.5 · (1 + cos πt)."),
-        "The cosine makes a whole turn.": (curve(form=lambda t: 0.5 * (1 + math.cos(2 * math.pi * t))), "Half a turn is π."),
-        "There is no warm-up.": (curve(up=lambda k: 1.0), "(step + 1) / warmup."),
-    }  # fmt: skip
+    mistakes: list[Mistake] = [
+        (curve(stop=False), "After the last step the rate rises again.", "cos goes on: progress must stop at one."),
+        (curve(up=lambda k: k / warmup), "The first step has a rate of zero: it is a step for nothing.", "The first of ten steps of the warm-up has a tenth."),
+        (curve(begin=0), "The cosine begins at step 0, so the rate jumps where the warm-up ends.", "Progress counts from the end of the warm-up."),
+        (curve(low=0.0), "The rate falls to zero, not to `final`.", "What is left of the way down is 1 − final."),
+        (curve(form=lambda t: 1 - t), "The rate falls in a straight line.", "A half cosine: 0.5 · (1 + cos πt)."),
+        (curve(form=lambda t: 0.5 * (1 + math.cos(2 * math.pi * t))), "The cosine makes a whole turn.", "Half a turn is π."),
+        (curve(up=lambda k: 1.0), "There is no warm-up.", "(step + 1) / warmup."),
+    ]  # fmt: skip
     if max(answer) > 2:
         return wrong("Expected a factor between zero and one, not a learning rate or a percentage.", "The peak is 1.")
-    if not _near(answer[:warmup], curve()[:warmup]):
-        return _named(answer, mistakes, "The warm-up is not 0.1, 0.2, …, 1 for ten steps.", "(step + 1) / warmup.")
+    if not same(answer[:warmup], curve()[:warmup]):
+        return first(
+            mistakes, wrong("The warm-up is not 0.1, 0.2, …, 1 for ten steps.", "(step + 1) / warmup."), answer
+        )
     if answer[-1] > answer[-3] + 1e-6:
         return wrong("After the last step the rate rises again.", "cos goes on: progress must stop at one.")
-    if not _near(answer[steps:], curve()[steps:]):
-        return _named(answer, mistakes, f"At the last step the factor is {answer[steps]:.3f}, and final was {final}.", "final + (1 − final) · a number from one to zero.")  # fmt: skip
-    return _named(answer, mistakes, "Between warm-up and end this is not a half cosine.", "final + (1 − final) · 0.5 · (1 + cos π·progress).")  # fmt: skip
+    if not same(answer[steps:], curve()[steps:]):
+        return first(mistakes, wrong(f"At the last step the factor is {answer[steps]:.3f}, and final was {final}.", "final + (1 − final) · a number from one to zero."), answer)  # fmt: skip
+    return first(mistakes, wrong("Between warm-up and end this is not a half cosine.", "final + (1 − final) · 0.5 · (1 + cos π·progress)."), answer)  # fmt: skip
 
 
 @checker
@@ -224,8 +203,7 @@ def decay_groups(function: Any) -> Verdict:
 def forecast(function: Any) -> Verdict:
     """a·x + √(1 − a²)·net, each variable and each sample with its own a."""
     variables, out = ("t", "z", "q", "u"), ("u", "t", "z")
-    g = torch.Generator().manual_seed(0)
-    x, said = torch.randn(3, 4, 3, 3, generator=g), torch.randn(3, 3, 3, 3, generator=g)
+    x, said = random(3, 4, 3, 3).float(), random(3, 3, 3, 3, seed=1).float()
     hours, tau = torch.tensor([6.0, 48.0, 168.0]), torch.tensor([30.0, 60.0, 120.0])
     calls: list[tuple] = []
 
@@ -242,30 +220,29 @@ def forecast(function: Any) -> Verdict:
     answer = attempt(function, net, learned, kept, hours, variables, out)
     if not calls:
         return wrong("The network was never asked.", "net(x, lead_hours, variables, out_variables).")
-    mistakes = {
-        "The skip took the first three inputs: they are t, z, q, and asked for were u, t, z.": (value(a, x[:, :3]), "For each output variable find its place among the inputs."),
-        "The network's part has no factor.": (value(a, share=torch.ones_like), "At 6 h little is left open."),
-        "The network's part has the factor 1 − a.": (value(a, share=lambda a: 1 - a), "Variances add up to one, not deviations."),
-        "The network's part has the factor 1 − a²: that is a variance.": (value(a, share=lambda a: 1 - a**2), "A deviation is the root of a variance."),
-        "The anomaly is not damped.": (value(a, x[:, [3, 0, 1]] / a[:, :, None, None]), "a times x."),
-        "The two factors have changed places.": (value((1 - a**2).sqrt()), "For Δt = 0 the forecast is x."),
-        "All samples have the lead time of the first one.": (value(a[:1]), "a has the shape (B, V_out)."),
-        "All variables have the damping time of the first one.": (value(a[:, :1]), "a has the shape (B, V_out)."),
-        "The exponent is upside down: −τ/Δt.": (value(torch.exp(-tau / hours[:, None])), "After a long time nothing should be left."),
-        "You took τ for its logarithm.": (value(torch.exp(-hours[:, None] / tau.exp())), "τ is in hours."),
-        "Lead times were taken in days, τ in hours.": (value(torch.exp(-hours[:, None] / 24 / tau)), "Both are in hours."),
-        "a is halved every τ hours: the base is 2, not e.": (value(2 ** (-hours[:, None] / tau)), "exp(−Δt / τ)."),
-        "a is 1 − Δt/τ, which is right only for short lead times.": (value(1 - hours[:, None] / tau), "exp(−Δt / τ)."),
-        "Your a is constant over the samples of a variable's row: lead times and variables have changed places.": (value(a.T), "lead_hours[:, None] / tau is (B, V_out)."),
-        "a multiplies the wrong axes: it was not given the axes of latitude and longitude.": (value(a[None, None]), "a[:, :, None, None]."),
-        "These are the inputs' damped anomalies alone.": (value(a, share=torch.zeros_like), "Add the network's part."),
-    }  # fmt: skip
-    if not _near(answer, value(a)):
-        if tuple(torch.as_tensor(answer).shape) != (3, 3, 3, 3):
-            return wrong(f"Expected the shape (3, 3, 3, 3), got {tuple(torch.as_tensor(answer).shape)}.", "a[:, :, None, None] meets (B, V_out, H, W).")  # fmt: skip
-        if not torch.as_tensor(answer).isfinite().all():
-            return wrong("1 − a² is negative and its root is none: your a grows with the lead time.", "The sign in exp(−Δt / τ).")  # fmt: skip
-        return _named(answer, mistakes, "This is not a·x + √(1 − a²)·net with a = exp(−Δt/τ).", "Compare a by hand: Δt = 24 and τ = 47 give 0.6.")  # fmt: skip
+    mistakes: list[Mistake] = [
+        (value(a, x[:, :3]), "The skip took the first three inputs: they are t, z, q, and asked for were u, t, z.", "For each output variable find its place among the inputs."),
+        (value(a, share=torch.ones_like), "The network's part has no factor.", "At 6 h little is left open."),
+        (value(a, share=lambda a: 1 - a), "The network's part has the factor 1 − a.", "Variances add up to one, not deviations."),
+        (value(a, share=lambda a: 1 - a**2), "The network's part has the factor 1 − a²: that is a variance.", "A deviation is the root of a variance."),
+        (value(a, x[:, [3, 0, 1]] / a[:, :, None, None]), "The anomaly is not damped.", "a times x."),
+        (value((1 - a**2).sqrt()), "The two factors have changed places.", "For Δt = 0 the forecast is x."),
+        (value(a[:1]), "All samples have the lead time of the first one.", "a has the shape (B, V_out)."),
+        (value(a[:, :1]), "All variables have the damping time of the first one.", "a has the shape (B, V_out)."),
+        (value(torch.exp(-tau / hours[:, None])), "The exponent is upside down: −τ/Δt.", "After a long time nothing should be left."),
+        (value(torch.exp(-hours[:, None] / tau.exp())), "You took τ for its logarithm.", "τ is in hours."),
+        (value(torch.exp(-hours[:, None] / 24 / tau)), "Lead times were taken in days, τ in hours.", "Both are in hours."),
+        (value(2 ** (-hours[:, None] / tau)), "a is halved every τ hours: the base is 2, not e.", "exp(−Δt / τ)."),
+        (value(1 - hours[:, None] / tau), "a is 1 − Δt/τ, which is right only for short lead times.", "exp(−Δt / τ)."),
+        (value(a.T), "Your a is constant over the samples of a variable's row: lead times and variables have changed places.", "lead_hours[:, None] / tau is (B, V_out)."),
+        (value(a[None, None]), "a multiplies the wrong axes: it was not given the axes of latitude and longitude.", "a[:, :, None, None]."),
+        (value(a, share=torch.zeros_like), "These are the inputs' damped anomalies alone.", "Add the network's part."),
+    ]  # fmt: skip
+    given = array(answer, (3, 3, 3, 3), "a forecast (B, V_out, H, W)", "a[:, :, None, None] meets (B, V_out, H, W).")
+    if not np.isfinite(given).all():
+        return wrong("1 − a² is negative and its root is none: your a grows with the lead time.", "The sign in exp(−Δt / τ).")  # fmt: skip
+    expect(given, value(a), mistakes, "This is not a·x + √(1 − a²)·net with a = exp(−Δt/τ).",
+        "Compare a by hand: Δt = 24 and τ = 47 give 0.6.", atol=1e-5)  # fmt: skip
     if not torch.equal(kept, x):
         return wrong("Your function changes x in place.", "Make new tensors.")
     if not torch.equal(torch.as_tensor(calls[0][0]), x) or not torch.equal(torch.as_tensor(calls[0][1]), hours):
@@ -389,22 +366,24 @@ def ema(function: Any) -> Verdict:
     average, given = [t.clone() for t in start], [t.clone() for t in weights]
     answer = attempt(function, average, given, 0.75)
 
-    def mix(d: float) -> list[Tensor]:
-        return [d * a + (1 - d) * w for a, w in zip(start, weights, strict=True)]
+    def mix(old: float, new: float) -> Tensor:
+        return torch.cat([(old * a + new * w).flatten() for a, w in zip(start, weights, strict=True)])
 
     if not isinstance(answer, (list, tuple)) or len(answer) != 2:
         return wrong("Expected a list with one tensor for each parameter.", "[... for a, w in zip(average, weights)]")
-    if not all(_near(g, w) for g, w in zip(given, weights, strict=True)):
+    if not all(same(g, w) for g, w in zip(given, weights, strict=True)):
         return wrong("The weights themselves were changed: training would go on from the average.", "The average only watches.")  # fmt: skip
-    if _near(list(answer), mix(0.75)):
-        return right("Right: a slow copy of the weights.")
-    mistakes = {
-        "Old and new have changed places: this average follows the last step almost alone.": (mix(0.25), "A decay near one means a long memory."),
-        "This is the plain mean of two.": (mix(0.5), "Use `decay`."),
-        "The average has not moved.": (start, "decay · average + (1 − decay) · weights."),
-        "This is a sum: it grows for ever.": ([0.75 * a + w for a, w in zip(start, weights, strict=True)], "The two parts add up to one."),
-    }  # fmt: skip
-    return _named(list(answer), mistakes, "This is not decay · average + (1 − decay) · weights.", "Parameter by parameter.")  # fmt: skip
+    found = [
+        array(a, tuple(w.shape), "a tensor like its parameter").ravel() for a, w in zip(answer, weights, strict=True)
+    ]
+    mistakes: list[Mistake] = [
+        (mix(0.25, 0.75), "Old and new have changed places: this average follows the last step almost alone.", "A decay near one means a long memory."),
+        (mix(0.5, 0.5), "This is the plain mean of two.", "Use `decay`."),
+        (mix(1, 0), "The average has not moved.", "decay · average + (1 − decay) · weights."),
+        (mix(0.75, 1), "This is a sum: it grows for ever.", "The two parts add up to one."),
+    ]  # fmt: skip
+    expect(np.concatenate(found), mix(0.75, 0.25), mistakes, "This is not decay · average + (1 − decay) · weights.", "Parameter by parameter.")  # fmt: skip
+    return right("Right: a slow copy of the weights.")
 
 
 @checker
@@ -446,17 +425,16 @@ def accumulated(function: Any) -> Verdict:
     loss = _number(attempt(function, model, list(parts), optimizer, WEIGHTS))
     answer = [float(p.detach()) for p in model.parameters()]
     share = [n / sum(sizes) for n in sizes]
-    if not _near(answer, run(share)):
-        mistakes = {
-            "This is the sum of the parts' gradients, three times too long or so. AdamW would hide it, and the clipping would not.": (run([1, 1, 1]), "The gradient of a mean is the mean of the gradients."),
-            "Each part counts alike, whatever its size.": (run([1 / 3] * 3), "A part of three samples weighs three times one of one."),
-            "The gradient that an earlier step left still counts.": ([run(share)[0] - 0.1 * 5.0, run(share)[1]], "zero_grad before the first part."),
-            "You step after each part.": (run(share, each=True), "One step for all of them."),
-            "You step after each part, with its whole gradient.": (run([1, 1, 1], each=True), "One step for all of them."),
-            "Only the last part counts.": (run(share, last=True), "zero_grad once, before the first part."),
-            "Only the last part counts, and with its whole gradient.": (run([1, 1, 1], last=True), "zero_grad once, before the first part."),
-        }  # fmt: skip
-        return _named(answer, mistakes, "This is not the step of one batch of six.", "Clear once, backward for each part, step once.")  # fmt: skip
+    mistakes: list[Mistake] = [
+        (run([1, 1, 1]), "This is the sum of the parts' gradients, three times too long or so. AdamW would hide it, and the clipping would not.", "The gradient of a mean is the mean of the gradients."),
+        (run([1 / 3] * 3), "Each part counts alike, whatever its size.", "A part of three samples weighs three times one of one."),
+        ([run(share)[0] - 0.1 * 5.0, run(share)[1]], "The gradient that an earlier step left still counts.", "zero_grad before the first part."),
+        (run(share, each=True), "You step after each part.", "One step for all of them."),
+        (run([1, 1, 1], each=True), "You step after each part, with its whole gradient.", "One step for all of them."),
+        (run(share, last=True), "Only the last part counts.", "zero_grad once, before the first part."),
+        (run([1, 1, 1], last=True), "Only the last part counts, and with its whole gradient.", "zero_grad once, before the first part."),
+    ]  # fmt: skip
+    expect(answer, run(share), mistakes, "This is not the step of one batch of six.", "Clear once, backward for each part, step once.")  # fmt: skip
     expected = sum(s * float(_mse(_forecast(_Affine(), b), b.y).detach()) for s, b in zip(share, parts, strict=True))
     if abs(loss - expected) > 1e-5:
         return wrong("The step is right, and the loss that you return is not that of the whole batch.", "Add up share · loss.")  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 import xarray as xr
 
 from ..baselines import Climatology
+from .answers import Mistake, array, expect
 from .verdict import Verdict, attempt, checker, right, wrong
 
 R_DRY = 287.05
@@ -26,23 +27,16 @@ def wind_speed(function: Callable) -> Verdict:
             f"Expected one speed for each pair of components, so the shape {u.shape}, and got {speed.shape}.",
             "Work element by element: no sum and no norm over the whole map.",
         )
-    usual = {
-        "You added the components. A wind of 3 m/s eastwards and 4 m/s northwards blows at 5 m/s, not at 7.": u + v,
-        "You added the sizes of the components. They are at right angles: 3 and 4 make 5, not 7.": abs(u) + abs(v),
-        "This is the square of the speed: its unit is m² s⁻².": u**2 + v**2,
-        "This is an angle, not a speed.": np.arctan2(v, u),
-        "This is the direction in degrees, not a speed.": np.degrees(np.arctan2(v, u)),
-        "You averaged the squares: a wind with equal components of 1 m/s has the speed √2 m/s, not 1.": np.sqrt(
-            (u**2 + v**2) / 2
-        ),
-    }
-    return _compare(
-        speed,
-        np.hypot(u, v),
-        usual,
-        "The speed is the length of the arrow (u, v).",
-        "Speed is the length of the wind vector, point by point.",
-    )
+    hint = "The speed is the length of the arrow (u, v)."
+    usual: list[Mistake] = [
+        (u + v, "You added the components. A wind of 3 m/s eastwards and 4 m/s northwards blows at 5 m/s, not at 7.", hint),
+        (abs(u) + abs(v), "You added the sizes of the components. They are at right angles: 3 and 4 make 5, not 7.", hint),
+        (u**2 + v**2, "This is the square of the speed: its unit is m² s⁻².", hint),
+        (np.arctan2(v, u), "This is an angle, not a speed.", hint),
+        (np.degrees(np.arctan2(v, u)), "This is the direction in degrees, not a speed.", hint),
+        (np.sqrt((u**2 + v**2) / 2), "You averaged the squares: a wind with equal components of 1 m/s has the speed √2 m/s, not 1.", hint),
+    ]  # fmt: skip
+    return _compare(speed, np.hypot(u, v), usual, hint, "Speed is the length of the wind vector, point by point.")
 
 
 @checker
@@ -53,22 +47,18 @@ def layer_mean_temperature(function: Callable) -> Verdict:
     depth = R_DRY * warmth * np.log(p_bottom / p_top)
     answer = np.asarray(attempt(function, phi_bottom + depth, phi_bottom, p_top, p_bottom), dtype=float)
     hint = "Solve the numbered equation of the thickness for the mean temperature, and keep the unit m² s⁻² of the geopotential in mind."
-    usual = {
-        "You took the geopotential for a height: the values are 9.8 times too large.": warmth * GRAVITY,
-        "You divided the geopotential by g. Its thickness is R·T·ln(p ratio) as it stands: no g is needed.": warmth
-        / GRAVITY,
-        "The sign is turned round: the temperature comes out below zero kelvin.": -warmth,
-        "You used the logarithm to base 10; the atmosphere uses the natural one.": warmth * np.log(10),
-        "You used the ratio of the pressures without its logarithm.": depth / (R_DRY * p_bottom / p_top),
-        "You used the difference of the pressures; the thickness goes with the logarithm of their ratio.": depth
-        / (R_DRY * (p_bottom - p_top)),
-        "You multiplied by the logarithm: a / b * c is (a / b) · c. Put R·ln in brackets.": warmth
-        * np.log(p_bottom / p_top) ** 2,
-        "The gas constant is missing: this is R times the temperature.": warmth * R_DRY,
-        "You used the geopotential of one surface; a layer has two.": (phi_bottom + depth)
-        / (R_DRY * np.log(p_bottom / p_top)),
-        "This is in degrees Celsius. Keep to kelvin, as the data do.": warmth - 273.15,
-    }
+    usual: list[Mistake] = [
+        (warmth * GRAVITY, "You took the geopotential for a height: the values are 9.8 times too large.", hint),
+        (warmth / GRAVITY, "You divided the geopotential by g. Its thickness is R·T·ln(p ratio) as it stands: no g is needed.", hint),
+        (-warmth, "The sign is turned round: the temperature comes out below zero kelvin.", hint),
+        (warmth * np.log(10), "You used the logarithm to base 10; the atmosphere uses the natural one.", hint),
+        (depth / (R_DRY * p_bottom / p_top), "You used the ratio of the pressures without its logarithm.", hint),
+        (depth / (R_DRY * (p_bottom - p_top)), "You used the difference of the pressures; the thickness goes with the logarithm of their ratio.", hint),
+        (warmth * np.log(p_bottom / p_top) ** 2, "You multiplied by the logarithm: a / b * c is (a / b) · c. Put R·ln in brackets.", hint),
+        (warmth * R_DRY, "The gas constant is missing: this is R times the temperature.", hint),
+        ((phi_bottom + depth) / (R_DRY * np.log(p_bottom / p_top)), "You used the geopotential of one surface; a layer has two.", hint),
+        (warmth - 273.15, "This is in degrees Celsius. Keep to kelvin, as the data do.", hint),
+    ]  # fmt: skip
     return _compare(
         answer,
         warmth,
@@ -183,22 +173,13 @@ def month_hour_mean(function: Callable) -> Verdict:
             "Every hour has the same mean: day and night were averaged together.",
             "Take the means of each hour's states apart.",
         )
-    usual = {
-        "These are sums: divide by how many there are, or take the mean.": _month_hour_truth(record[name], np.sum),
-        "These are medians; anomalies from a climatology must average to zero, so take the mean.": _month_hour_truth(
-            record[name], np.median
-        ),
-        "These are the first values of each group, not their mean.": _month_hour_truth(
-            record[name], lambda x, axis: x[0]
-        ),
-    }
-    return _compare(
-        found,
-        truth,
-        usual,
-        "Take one month and one hour and average by hand.",
-        "One climate for each month, hour and place.",
-    )
+    hint = "Take one month and one hour and average by hand."
+    usual: list[Mistake] = [
+        (_month_hour_truth(record[name], np.sum), "These are sums: divide by how many there are, or take the mean.", hint),
+        (_month_hour_truth(record[name], np.median), "These are medians; anomalies from a climatology must average to zero, so take the mean.", hint),
+        (_month_hour_truth(record[name], lambda x, axis: x[0]), "These are the first values of each group, not their mean.", hint),
+    ]  # fmt: skip
+    return _compare(found, truth, usual, hint, "One climate for each month, hour and place.")
 
 
 @checker
@@ -220,27 +201,18 @@ def anomaly(function: Callable) -> Verdict:
         return (x - climate).transpose("time", "lat", "lon").values
 
     own = c.sel(month=months, hour=hours)
-    usual = {
-        "The sign is turned round: an anomaly is positive where it is warmer than usual.": -minus(own),
-        "You subtracted the mean over all hours: the diurnal cycle is still in the anomaly.": minus(
-            c.mean("hour").sel(month=months)
-        ),
-        "You subtracted the mean over all months: the seasons are still in the anomaly.": minus(
-            c.mean("month").sel(hour=hours)
-        ),
-        "You subtracted the mean of the whole climatology: seasons and hours are still in the anomaly.": minus(
-            c.mean(("month", "hour"))
-        ),
-        "You are one month late: January is labelled 1, but its position is 0.": minus(
-            c.isel(month=months % 12).sel(hour=hours)
-        ),
-        "You added the climatology.": (x + own).transpose("time", "lat", "lon").values,
-        "You divided by the climatology; an anomaly is a difference.": (x / own).transpose("time", "lat", "lon").values,
-    }
+    hint = "Look one time up by hand: which month, which hour?"
+    usual: list[Mistake] = [
+        (-minus(own), "The sign is turned round: an anomaly is positive where it is warmer than usual.", hint),
+        (minus(c.mean("hour").sel(month=months)), "You subtracted the mean over all hours: the diurnal cycle is still in the anomaly.", hint),
+        (minus(c.mean("month").sel(hour=hours)), "You subtracted the mean over all months: the seasons are still in the anomaly.", hint),
+        (minus(c.mean(("month", "hour"))), "You subtracted the mean of the whole climatology: seasons and hours are still in the anomaly.", hint),
+        (minus(c.isel(month=months % 12).sel(hour=hours)), "You are one month late: January is labelled 1, but its position is 0.", hint),
+        ((x + own).transpose("time", "lat", "lon").values, "You added the climatology.", hint),
+        ((x / own).transpose("time", "lat", "lon").values, "You divided by the climatology; an anomaly is a difference.", hint),
+    ]  # fmt: skip
     found = answer.transpose("time", "lat", "lon").values
-    return _compare(
-        found, minus(own), usual, "Look one time up by hand: which month, which hour?", "What is left is the weather."
-    )
+    return _compare(found, minus(own), usual, hint, "What is left is the weather.")
 
 
 @checker
@@ -288,24 +260,16 @@ def local_solar_hour(function: Callable) -> Verdict:
     pairs = zip(hours, longitudes, strict=True)
     answer = np.array([np.asarray(attempt(function, float(h), float(lon)), dtype=float) for h, lon in pairs])
     late = hours + longitudes / 15
-    usual = {
-        "The sign is turned round: the sun rises in the east first, so clocks there are ahead.": (
-            hours - longitudes / 15
-        )
-        % 24,
-        "Some hours are 24 or more: after 24 the next day begins at 0.": late,
-        "The Earth turns 15 degrees an hour (360 in 24), not 24.": (hours + longitudes / 24) % 24,
-        "These are whole hours; the sun does not wait for time zones. Keep the fraction.": np.floor(late) % 24,
-        "These are rounded hours; the sun does not wait for time zones. Keep the fraction.": np.round(late) % 24,
-        "This is UTC: the longitude changed nothing.": hours,
-    }
-    return _compare(
-        answer,
-        late % 24,
-        usual,
-        "Try 00 UTC at 180 degrees: it must be noon.",
-        "Local solar time: noon is when the sun is highest.",
-    )
+    hint = "Try 00 UTC at 180 degrees: it must be noon."
+    usual: list[Mistake] = [
+        ((hours - longitudes / 15) % 24, "The sign is turned round: the sun rises in the east first, so clocks there are ahead.", hint),
+        (late, "Some hours are 24 or more: after 24 the next day begins at 0.", hint),
+        ((hours + longitudes / 24) % 24, "The Earth turns 15 degrees an hour (360 in 24), not 24.", hint),
+        (np.floor(late) % 24, "These are whole hours; the sun does not wait for time zones. Keep the fraction.", hint),
+        (np.round(late) % 24, "These are rounded hours; the sun does not wait for time zones. Keep the fraction.", hint),
+        (hours, "This is UTC: the longitude changed nothing.", hint),
+    ]  # fmt: skip
+    return _compare(answer, late % 24, usual, hint, "Local solar time: noon is when the sun is highest.")
 
 
 @checker
@@ -362,21 +326,14 @@ def daily_precipitation(function: Callable) -> Verdict:
 
 
 def _compare(
-    found: Any, truth: np.ndarray, usual: Mapping[str, np.ndarray], hint: str, praise: str, tolerance: float = 1e-5
+    found: Any, truth: np.ndarray, usual: list[Mistake], hint: str, praise: str, tolerance: float = 1e-5
 ) -> Verdict:
-    """Right where `found` is the truth; otherwise the sentence of the usual mistake that it equals."""
-    found = np.asarray(found, dtype=float)
-    if found.shape != truth.shape:
-        return wrong(f"Expected the shape {truth.shape}, got {found.shape}.", hint)
-    if np.allclose(found, truth, rtol=tolerance, atol=1e-6):
-        return right(praise)
-    if not np.isfinite(found).all():
-        return wrong("There are NaN or infinite values in the answer.", hint)
-    for sentence, mistake in usual.items():
-        if np.allclose(found, mistake, rtol=tolerance, atol=1e-6):
-            return wrong(sentence, hint)
+    """Right where `found` is the truth; otherwise the usual mistake that it is, or the number that is furthest off."""
+    found = array(found, truth.shape, "the numbers of the docstring", hint, finite=hint)
     worst = np.unravel_index(np.argmax(abs(found - truth)), truth.shape)
-    return wrong(f"Not the expected numbers: {found[worst]:.4g} where {truth[worst]:.4g} is right.", hint)
+    otherwise = f"Not the expected numbers: {found[worst]:.4g} where {truth[worst]:.4g} is right."
+    expect(found, truth, usual, otherwise, hint, rtol=tolerance)
+    return right(praise)
 
 
 def _dataset(answer: Any) -> xr.Dataset:

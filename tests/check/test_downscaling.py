@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from climax_lite.check import downscaling as check
-
-
-def stub(*args): ...
+from tests.check.exercises import Exercises
 
 
 def mean_detail(smooth, fine, new):
@@ -96,7 +94,7 @@ SOLUTIONS = {
     "wet_share": wet_share,
 }
 
-MISTAKES = [
+WRONG = [
     ("mean_detail", in_place, "in place"),
     ("mean_detail", lambda s, f, n: n.copy(), "Nothing was added"),
     ("mean_detail", lambda s, f, n: n + (s - f).mean(0), "sign"),
@@ -161,28 +159,15 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize("name", SOLUTIONS)
-def test_the_solution_passes(name):
-    verdict = getattr(check, name)(SOLUTIONS[name])
-    assert verdict.ok, verdict
+class TestExercises(Exercises):
+    check = check
+    solutions = SOLUTIONS
+    wrong = WRONG
 
 
 @pytest.mark.parametrize("name", SOLUTIONS)
-def test_the_stub_is_not_there_yet(name):
-    assert getattr(check, name)(stub).state == "not yet"
-
-
-@pytest.mark.parametrize(("name", "function", "part"), MISTAKES)
-def test_a_mistake_gets_its_own_sentence(name, function, part):
-    verdict = getattr(check, name)(function)
-    assert verdict.state == "wrong"
-    assert part in verdict.sentence, verdict
-
-
-@pytest.mark.parametrize("name", SOLUTIONS)
-@pytest.mark.parametrize("garbage", [lambda *a: "text", lambda *a: {}, lambda *a: 1 / 0, lambda *a: [None]])
-def test_garbage_gets_a_sentence(name, garbage):
-    verdict = getattr(check, name)(garbage)
+def test_a_list_of_none_gets_a_sentence(name):
+    verdict = getattr(check, name)(lambda *a: [None])
     assert verdict.state == "wrong"
     assert len(verdict.sentence) > 10
 
