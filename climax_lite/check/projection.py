@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from .answers import Mistake, array, expect, first, random, same
 from .verdict import Verdict, attempt, checker, right, wrong
-
-Case = tuple[bool, str, str]
-
-
-def _first(cases: Sequence[Case], otherwise: Verdict) -> Verdict:
-    """The first mistake that was made, or `otherwise`."""
-    return next((wrong(sentence, hint) for made, sentence, hint in cases if made), otherwise)
-
-
-def _array(answer: Any, shape: tuple[int, ...], meaning: str) -> np.ndarray | Verdict:
-    """The answer as a float array of the expected shape, or the verdict on what it is instead."""
-    if hasattr(answer, "detach"):
-        answer = answer.detach().cpu().numpy()
-    try:
-        given = np.asarray(answer, dtype=float)
-    except (TypeError, ValueError):
-        return wrong(f"Expected {meaning}, got {type(answer).__name__}.", "Look at what the docstring says.")
-    if given.shape != shape:
-        return wrong(f"Expected {meaning}: shape {shape}, got {given.shape}.", "Count the axes one by one.")
-    return given
-
-
-def _same(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-4, atol=1e-6))
 
 
 @checker
@@ -41,23 +19,25 @@ def windows(function: Any) -> Verdict:
     x, history = rng.standard_normal((7, 2, 3, 4)), 3
     answer = attempt(function, x.copy(), history)
     count = len(answer) if hasattr(answer, "__len__") else -1
-    cases: list[Case] = [
+    cases: list[Mistake] = [
         (count == 4, "The last window is missing: seven years have five windows of three.", "T − history + 1"),
         (count == 2, "Your windows do not overlap: seven years have five windows of three.", "The next one begins one year later, not `history` years later."),
         (count in (6, 7), "Some windows reach beyond the first or the last year.", "Only whole windows: the first one ends at year `history` − 1, counted from 0."),
     ]  # fmt: skip
-    if not (verdict := _first(cases, right(""))).ok:
-        return verdict
-    given = _array(answer, (5, history, 2, 3, 4), "an array (windows, years, forcings, lat, lon)")
-    if isinstance(given, Verdict):
-        return given
+    if not (known := first(cases, right(""))).ok:
+        return known
     expected = np.stack([x[i : i + history] for i in range(5)])
     cases = [
-        (_same(given, expected[:, ::-1]), "The years of a window run backwards.", "The last year is the one whose climate is predicted."),
-        (_same(given, expected[::-1]), "The windows run backwards.", "Window 0 ends first."),
-        (not _same(given, expected), "These are not the windows.", "Window i holds the years i to i + history − 1."),
-    ]  # fmt: skip
-    return _first(cases, right("Right: seven years, windows of three: five, each ending at its own year."))
+        (
+            expected[:, ::-1],
+            "The years of a window run backwards.",
+            "The last year is the one whose climate is predicted.",
+        ),
+        (expected[::-1], "The windows run backwards.", "Window 0 ends first."),
+    ]
+    expect(answer, expected, cases, "These are not the windows.", "Window i holds the years i to i + history − 1.",
+        "an array (windows, years, forcings, lat, lon)")  # fmt: skip
+    return right("Right: seven years, windows of three: five, each ending at its own year.")
 
 
 @checker
@@ -67,51 +47,45 @@ def pattern_scaling(function: Any) -> Verdict:
     warmth = rng.uniform(1, 4, 30)
     true = np.stack([rng.standard_normal((3, 5)), 1 + rng.uniform(0, 2, (3, 5))])
     maps = true[0] + true[1] * warmth[:, None, None] + 0.3 * rng.standard_normal((30, 3, 5))
-    given = _array(attempt(function, warmth.copy(), maps.copy()), (2, 3, 5), "intercept and slope of each cell")
-    if isinstance(given, Verdict):
-        return given
+    given = array(attempt(function, warmth.copy(), maps.copy()), (2, 3, 5), "intercept and slope of each cell")
     design = np.stack([np.ones(30), warmth], axis=1)
     expected = np.linalg.lstsq(design, maps.reshape(30, -1), rcond=None)[0].reshape(2, 3, 5)
     origin = np.einsum("t,thw->hw", warmth, maps) / (warmth**2).sum()
     w, m = warmth - warmth.mean(), maps - maps.mean(axis=0)
     backwards = (m**2).sum(axis=0) / np.einsum("t,thw->hw", w, m)
-    cases: list[Case] = [
-        (_same(given, expected[::-1]), "Intercept and slope are in the other order.", "(2, H, W): the intercept first."),
-        (_same(given[1], origin), "Your lines go through the origin.", "A column of ones gives each cell its own intercept."),
-        (_same(given[1], backwards), "This is the line from the map to the global mean, turned over.", "The global mean temperature is x, the cell is y."),
-        (_same(given[1], expected[1]) and not _same(given, expected), "The slopes are right, the intercepts are not.", "mean of the cell − slope · mean warmth"),
-        (not _same(given, expected), "These are not the least-squares lines.", "`np.linalg.lstsq(design, maps.reshape(T, -1), rcond=None)[0]`, the design with two columns."),
+    cases: list[Mistake] = [
+        (expected[::-1], "Intercept and slope are in the other order.", "(2, H, W): the intercept first."),
+        (same(given[1], origin), "Your lines go through the origin.", "A column of ones gives each cell its own intercept."),
+        (same(given[1], backwards), "This is the line from the map to the global mean, turned over.", "The global mean temperature is x, the cell is y."),
+        (same(given[1], expected[1]), "The slopes are right, the intercepts are not.", "mean of the cell − slope · mean warmth"),
     ]  # fmt: skip
-    return _first(cases, right("Right: two numbers for each cell, and the whole map follows from one temperature."))
+    expect(given, expected, cases, "These are not the least-squares lines.",
+        "`np.linalg.lstsq(design, maps.reshape(T, -1), rcond=None)[0]`, the design with two columns.")  # fmt: skip
+    return right("Right: two numbers for each cell, and the whole map follows from one temperature.")
 
 
 @checker
 def pool(function: Any) -> Verdict:
     """`pool(tokens, query)`: tokens (B, T, L, D), query (D,) → (B, D)."""
-    import torch
-
-    g = torch.Generator().manual_seed(2)
-    tokens, query = torch.randn(2, 3, 5, 4, generator=g), 2 * torch.randn(4, generator=g)
-    given = _array(attempt(function, tokens.clone(), query.clone()), (2, 4), "one vector for each sample")
-    if isinstance(given, Verdict):
-        return given
+    tokens, query = random(2, 3, 5, 4, seed=2).float(), 2 * random(4, seed=3).float()
     years = tokens.mean(dim=2)
 
-    def attended(scores: Any, dim: int = 1) -> np.ndarray:
-        return (torch.softmax(scores, dim=dim)[..., None] * years).sum(1).numpy()
+    def attended(scores: Tensor, dim: int = 1) -> Tensor:
+        return (torch.softmax(scores, dim=dim)[..., None] * years).sum(1)
 
     scores = years @ query / 2.0  # √D = 2
     every = torch.softmax((tokens @ query / 2.0).flatten(1), dim=1)
-    cases: list[Case] = [
-        (_same(given, years.mean(1).numpy()), "All years weigh alike: the query has no effect.", "softmax over the years of ⟨query, year⟩ / √D"),
-        (_same(given, attended(2 * scores)), "The scores are not divided by √D.", "As in every attention of this book."),
-        (_same(given, attended(scores, 0)), "Your softmax runs over the samples of the batch.", "`dim=1`: the weights of the years of one sample sum to one."),
-        (_same(given, (scores[..., None] * years).sum(1).numpy()), "There is no softmax.", "The weights of the years sum to one."),
-        (_same(given, (every[..., None] * tokens.flatten(1, 2)).sum(1).numpy()), "You attend over all tokens of all years.", "First the mean over the map, then attention over the years."),
-        (_same(given, years[:, -1].numpy()), "This is the last year alone.", "The climate remembers the years before."),
-        (not _same(given, attended(scores)), "This is not the pooled vector.", "mean over L, scores (B, T), softmax over T, weighted sum over T"),
+    cases: list[Mistake] = [
+        (years.mean(1), "All years weigh alike: the query has no effect.", "softmax over the years of ⟨query, year⟩ / √D"),
+        (attended(2 * scores), "The scores are not divided by √D.", "As in every attention of this book."),
+        (attended(scores, 0), "Your softmax runs over the samples of the batch.", "`dim=1`: the weights of the years of one sample sum to one."),
+        ((scores[..., None] * years).sum(1), "There is no softmax.", "The weights of the years sum to one."),
+        ((every[..., None] * tokens.flatten(1, 2)).sum(1), "You attend over all tokens of all years.", "First the mean over the map, then attention over the years."),
+        (years[:, -1], "This is the last year alone.", "The climate remembers the years before."),
     ]  # fmt: skip
-    return _first(cases, right("Right: a map becomes one vector, ten years become one."))
+    expect(attempt(function, tokens.clone(), query.clone()), attended(scores), cases, "This is not the pooled vector.",
+        "mean over L, scores (B, T), softmax over T, weighted sum over T", "one vector for each sample")  # fmt: skip
+    return right("Right: a map becomes one vector, ten years become one.")
 
 
 @checker
@@ -121,9 +95,7 @@ def nrmse(function: Any) -> Verdict:
     weights = np.array([0.5, 1.4, 1.1])
     truth = 2 + rng.standard_normal((6, 3, 4))
     prediction = truth + 0.4 * rng.standard_normal((6, 3, 4)) + np.linspace(-0.3, 0.6, 6)[:, None, None]
-    given = _array(attempt(function, prediction.copy(), truth.copy(), weights.copy()), (3,), "three numbers")
-    if isinstance(given, Verdict):
-        return given
+    given = array(attempt(function, prediction.copy(), truth.copy(), weights.copy()), (3,), "three numbers")
 
     def space(x: np.ndarray, w: np.ndarray = weights) -> np.ndarray:
         return (x * w[:, None]).mean(axis=(-2, -1))
@@ -139,18 +111,19 @@ def nrmse(function: Any) -> Verdict:
     d, size = prediction - truth, space(truth).mean()
     expected = scores()
     each_year = (space(d**2) ** 0.5).mean() / size
-    cases: list[Case] = [
-        (_same(given, scores(np.ones(3))), "All rows count alike: the latitude weights are missing.", "(x · weights[:, None]).mean(axis=(-2, -1))"),
-        (_same(given, scores(size=1.0)), "The errors are not divided by the size of the truth.", "Both by the mean of the truth over years and globe."),
-        (_same(given[:1], np.array([each_year])), "Your spatial score is that of single years: it counts the weather of each.", "First the mean over the years, then the error."),
-        (_same(given[:2], expected[1::-1]), "The spatial and the global score are in the other order.", "Spatial first."),
-        (_same(given[1:2], np.array([abs(space(d).mean()) / size])), "Your global score is the bias of the mean over the years.", "The error of each year's global mean is squared, then averaged over the years."),
-        (_same(given[:2], expected[:2]) and _same(given[2:], np.array([5 * expected[0] + expected[1]])), "The five belongs to the other score.", "total = NRMSE_s + 5 · NRMSE_g"),
-        (_same(given[:2], expected[:2]) and not _same(given, expected), "The first two are right, the total is not.", "total = NRMSE_s + 5 · NRMSE_g"),
-        (_same(given[:2] ** 0.5 / size**0.5, expected[:2]), "A square root is missing.", "It is the *root* of the mean square."),
-        (not _same(given, expected), f"Expected {expected.round(4)}, got {given.round(4)}.", "Do NRMSE_s first: mean over the years, square, weighted mean, root, divide."),
+    cases: list[Mistake] = [
+        (scores(np.ones(3)), "All rows count alike: the latitude weights are missing.", "(x · weights[:, None]).mean(axis=(-2, -1))"),
+        (scores(size=1.0), "The errors are not divided by the size of the truth.", "Both by the mean of the truth over years and globe."),
+        (same(given[0], each_year), "Your spatial score is that of single years: it counts the weather of each.", "First the mean over the years, then the error."),
+        (same(given[:2], expected[1::-1]), "The spatial and the global score are in the other order.", "Spatial first."),
+        (same(given[1], abs(space(d).mean()) / size), "Your global score is the bias of the mean over the years.", "The error of each year's global mean is squared, then averaged over the years."),
+        (same(given, [*expected[:2], 5 * expected[0] + expected[1]]), "The five belongs to the other score.", "total = NRMSE_s + 5 · NRMSE_g"),
+        (same(given[:2], expected[:2]), "The first two are right, the total is not.", "total = NRMSE_s + 5 · NRMSE_g"),
+        (same(given[:2] ** 0.5 / size**0.5, expected[:2]), "A square root is missing.", "It is the *root* of the mean square."),
     ]  # fmt: skip
-    return _first(cases, right("Right: one score for the map, one for the globe year by year, and their sum."))
+    expect(given, expected, cases, f"Expected {expected.round(4)}, got {given.round(4)}.",
+        "Do NRMSE_s first: mean over the years, square, weighted mean, root, divide.")  # fmt: skip
+    return right("Right: one score for the map, one for the globe year by year, and their sum.")
 
 
 @checker
@@ -159,7 +132,7 @@ def parity(mine: Any, package: Any) -> Verdict:
     for what, given, expected in zip(("windows", "patterns", "pooled vector", "scores"), mine, package, strict=True):
         if given is None:
             return wrong(f"Your {what} are not there yet.", "Solve rounds 1 to 4 first.")
-        if not np.allclose(np.asarray(given, float), np.asarray(expected, float), rtol=1e-3, atol=1e-5):
+        if not same(given, expected, 1e-3, 1e-5):
             return wrong(f"Your {what} and the package's differ.", "Solve rounds 1 to 4 first.")
     return right("Equal: your four pieces are the package's.")
 
@@ -168,9 +141,6 @@ def parity(mine: Any, package: Any) -> Verdict:
 def remembered(function: Any) -> Verdict:
     """`remembered(forcing, tau)`: m(0) = F(0), m(t) = m(t−1) + (1 − e^(−1/τ)) · (F(t) − m(t−1))."""
     forcing, tau = np.array([1.0, 4.0, 2.0, 8.0, 8.0, 3.0]), 2.5
-    given = _array(attempt(function, forcing.copy(), tau), (6,), "one number for each year")
-    if isinstance(given, Verdict):
-        return given
 
     def run(k: float, start: float = forcing[0], late: bool = False) -> np.ndarray:
         m, out = start, []
@@ -181,15 +151,16 @@ def remembered(function: Any) -> Verdict:
         return np.array(out)
 
     k = 1 - np.exp(-1 / tau)
-    cases: list[Case] = [
-        (_same(given, forcing), "This is the forcing itself: nothing is remembered.", "A part 1 − e^(−1/τ) of the way is gone each year."),
-        (_same(given, run(1 - k)), "e^(−1/τ) and 1 − e^(−1/τ) are swapped.", "A long memory, large τ, moves slowly."),
-        (_same(given, run(1 / tau)), "You took 1/τ for 1 − e^(−1/τ).", "They agree for long memories only; with τ below one it would overshoot."),
-        (_same(given, run(k, 0.0)), "Your memory begins at zero.", "It begins with the first year's forcing."),
-        (_same(given, run(k, late=True)), "The memory is a year late: year t does not see the forcing of year t.", "m moves towards F(t)."),
-        (not _same(given, run(k)), "This is not the memory of the docstring.", "By hand for two years: 1, then 1 + 0.33 · (4 − 1)."),
+    cases: list[Mistake] = [
+        (forcing, "This is the forcing itself: nothing is remembered.", "A part 1 − e^(−1/τ) of the way is gone each year."),
+        (run(1 - k), "e^(−1/τ) and 1 − e^(−1/τ) are swapped.", "A long memory, large τ, moves slowly."),
+        (run(1 / tau), "You took 1/τ for 1 − e^(−1/τ).", "They agree for long memories only; with τ below one it would overshoot."),
+        (run(k, 0.0), "Your memory begins at zero.", "It begins with the first year's forcing."),
+        (run(k, late=True), "The memory is a year late: year t does not see the forcing of year t.", "m moves towards F(t)."),
     ]  # fmt: skip
-    return _first(cases, right("Right: the sea in one number."))
+    expect(attempt(function, forcing.copy(), tau), run(k), cases, "This is not the memory of the docstring.",
+        "By hand for two years: 1, then 1 + 0.33 · (4 − 1).", "one number for each year")  # fmt: skip
+    return right("Right: the sea in one number.")
 
 
 @checker
@@ -209,14 +180,12 @@ def leave_one_run_out(function: Any) -> Verdict:
     answer = attempt(function, dict(runs), fit, score)
     if not isinstance(answer, dict) or set(answer) != set(runs):
         return wrong("Expected a dictionary with one score for each run.", "{name: ... for name in runs}")
-    given = _array([answer[r] for r in runs], (3,), "one number for each run")
-    if isinstance(given, Verdict):
-        return given
+    given = array([answer[r] for r in runs], (3,), "one number for each run")
     expected = np.array([1000.0 * x + y + 0.2 for x, y in runs.values()])
-    cases: list[Case] = [
+    cases: list[Mistake] = [
         (bool(fitted) and all(f == ("a", "b", "c") for f in fitted), "The run that is scored has been learned from.", "Fit on a dictionary without it."),
         (bool(fitted) and all(len(f) == 1 for f in fitted), "You fit on one run and score the same one.", "Fit on all the *others*."),
         (len(set(fitted)) < 3, "You fit once; a new emulator is needed for each run that is left out.", "`fit` inside the loop."),
-        (not _same(given, expected), "The scores are not those of the runs left out.", "emulator(forcing of the run), against the climate of the same run"),
+        (not same(given, expected), "The scores are not those of the runs left out.", "emulator(forcing of the run), against the climate of the same run"),
     ]  # fmt: skip
-    return _first(cases, right("Right: every run is foreign once."))
+    return first(cases, right("Right: every run is foreign once."))
