@@ -23,7 +23,9 @@ def test_whatever_holds_numbers_is_read(answer):
     assert torch.equal(tensor(answer, (2,), "two numbers"), torch.ones(2, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("answer", ["text", {}, [[1], [1, 2]], object(), [None, 1], np.ones(3) * 1j, torch.ones(3) * 1j])
+@pytest.mark.parametrize(
+    "answer", ["text", {}, [[1], [1, 2]], object(), [None, 1], np.ones(3) * 1j, torch.ones(3) * 1j]
+)
 def test_another_kind_is_named(answer):
     assert (
         f"Expected three numbers, got {type(answer).__name__}."
