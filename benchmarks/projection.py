@@ -165,6 +165,7 @@ def main() -> None:
             "date": time.strftime("%Y-%m-%d"),
             "runs": {name: y.sizes["time"] for name, (_, y) in runs.items()},
             "test": test,
+            "members": runs[test][1].attrs.get("members", 1),
             "steps": a.steps,
             "rows": rows,
         }

@@ -290,10 +290,12 @@ def _projection(result: dict[str, Any]) -> list[str]:
             for r in section["rows"]
             if r["metric"] == "total"
         )
+        members = section.get("members", 1)
+        test = f"the mean of the {members} members of {section['test']}" if members > 1 else section["test"]
         parts.append(
-            f"\n{name[0].upper()}{name[1:]}: NRMSE_s + 5 NRMSE_g of ClimateBench, on the last third of {section['test']}; learned from "
+            f"\n{name[0].upper()}{name[1:]}: NRMSE_s + 5 NRMSE_g of ClimateBench, on the last third of {test}; learned from "
             f"(years) {runs}. {section['steps']} steps, seeds {_list({r['seed'] for r in section['rows']})}; commit {section['commit']}; "
-            f"{section['machine']}. Below the noise floor, the weather of the one run that is scored, there is only luck.\n"
+            f"{section['machine']}. Below the noise floor, the weather left in what is scored, there is only luck.\n"
         )
         parts.append(_grid("total NRMSE", cells, apart=("noise floor",)))
     return parts
