@@ -17,7 +17,7 @@ class Projection:
     Args:
         checkpoint: a name or path that `climax_lite.load` takes; empty for a new network of the size `net`, the control from scratch.
         architecture: climax, or cnn-lstm: ClimateBench's own network, which is always new.
-        policy: frozen (attention and MLPs fixed, norms free, as in the paper), full or head.
+        policy: frozen (attention and MLPs fixed, norms free, as in the paper), full or head; a new network that is to learn needs full.
         source: scenarios, or a folder with ClimateBench's files (`open_runs`).
         test: the run to be scored on; it is never learned from.
         validation: a run that the loss is watched on, which decides about the weights that are kept; empty for the last weights.
