@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .answers import Mistake, array, expect, first, random, same
+from .answers import Mistake, array, either, expect, first, random, same
 from .verdict import Verdict, attempt, checker, right, wrong
 
 
@@ -70,17 +70,22 @@ def pool(function: Any) -> Verdict:
     tokens, query = random(2, 3, 5, 4, seed=2).float(), 2 * random(4, seed=3).float()
     years = tokens.mean(dim=2)
 
-    def attended(scores: Tensor, dim: int = 1) -> Tensor:
-        return (torch.softmax(scores, dim=dim)[..., None] * years).sum(1)
+    def attended(scores: Tensor, dim: int = 1, over: Tensor = years) -> Tensor:
+        return (torch.softmax(scores, dim=dim)[..., None] * over).sum(1)
 
     scores = years @ query / 2.0  # √D = 2
+    places, sums = tokens.mean(dim=1), tokens.sum(dim=2)
     every = torch.softmax((tokens @ query / 2.0).flatten(1), dim=1)
     cases: list[Mistake] = [
         (years.mean(1), "All years weigh alike: the query has no effect.", "softmax over the years of ⟨query, year⟩ / √D"),
         (attended(2 * scores), "The scores are not divided by √D.", "As in every attention of this book."),
+        (attended(scores / 2), "The scores are divided by D, not by its root.", "⟨query, year⟩ / √D"),
         (attended(scores, 0), "Your softmax runs over the samples of the batch.", "`dim=1`: the weights of the years of one sample sum to one."),
         ((scores[..., None] * years).sum(1), "There is no softmax.", "The weights of the years sum to one."),
         ((every[..., None] * tokens.flatten(1, 2)).sum(1), "You attend over all tokens of all years.", "First the mean over the map, then attention over the years."),
+        (attended(places @ query / 2.0, over=places), "You average over the years and attend over the map.", "The mean is over the L tokens: `dim=2`."),
+        (attended(sums @ query / 2.0, over=sums), "You sum over the map.", "The *mean* over the L tokens."),
+        (attended(scores) / 3, "You average the weighted years.", "The weights sum to one already: `.sum(dim=1)`."),
         (years[:, -1], "This is the last year alone.", "The climate remembers the years before."),
     ]  # fmt: skip
     expect(attempt(function, tokens.clone(), query.clone()), attended(scores), cases, "This is not the pooled vector.",
@@ -110,16 +115,19 @@ def nrmse(function: Any) -> Verdict:
 
     d, size = prediction - truth, space(truth).mean()
     expected = scores()
-    each_year = (space(d**2) ** 0.5).mean() / size
+    each_year = either((space(d**2) ** 0.5).mean() / size, space(d**2).mean() ** 0.5 / size)
+    unrooted = space(d.mean(axis=0) ** 2) / size, (space(d) ** 2).mean() / size
     cases: list[Mistake] = [
         (scores(np.ones(3)), "All rows count alike: the latitude weights are missing.", "(x · weights[:, None]).mean(axis=(-2, -1))"),
+        (scores(size=truth.mean()), "The mean that you divide by is without latitude weights.", "Both by `space(truth).mean()`."),
         (scores(size=1.0), "The errors are not divided by the size of the truth.", "Both by the mean of the truth over years and globe."),
-        (same(given[0], each_year), "Your spatial score is that of single years: it counts the weather of each.", "First the mean over the years, then the error."),
+        (each_year(given[0]), "Your spatial score is that of single years: it counts the weather of each.", "First the mean over the years, then the error."),
         (same(given[:2], expected[1::-1]), "The spatial and the global score are in the other order.", "Spatial first."),
         (same(given[1], abs(space(d).mean()) / size), "Your global score is the bias of the mean over the years.", "The error of each year's global mean is squared, then averaged over the years."),
+        (same(given[1], abs(space(d)).mean() / size), "Your global score is the mean size of the error.", "The *root* of the mean *square* over the years."),
         (same(given, [*expected[:2], 5 * expected[0] + expected[1]]), "The five belongs to the other score.", "total = NRMSE_s + 5 · NRMSE_g"),
         (same(given[:2], expected[:2]), "The first two are right, the total is not.", "total = NRMSE_s + 5 · NRMSE_g"),
-        (same(given[:2] ** 0.5 / size**0.5, expected[:2]), "A square root is missing.", "It is the *root* of the mean square."),
+        (same(given[0], unrooted[0]) or same(given[1], unrooted[1]), "A square root is missing.", "It is the *root* of the mean square."),
     ]  # fmt: skip
     expect(given, expected, cases, f"Expected {expected.round(4)}, got {given.round(4)}.",
         "Do NRMSE_s first: mean over the years, square, weighted mean, root, divide.")  # fmt: skip
@@ -167,24 +175,31 @@ def remembered(function: Any) -> Verdict:
 def leave_one_run_out(function: Any) -> Verdict:
     """`leave_one_run_out(runs, fit, score)` → {name: score of that run by an emulator fitted on all others}."""
     runs = {"a": (1, 10), "b": (2, 20), "c": (3, 30)}
-    fitted: list[tuple[str, ...]] = []
+    parts = {"a": 0.1, "b": 0.2, "c": 0.4}  # of the score: it tells which runs were learned from
+    fitted: list[tuple[str, ...] | None] = []
+    swapped: list[bool] = []
 
     def fit(some: Any) -> Any:
-        fitted.append(tuple(sorted(some)))
-        return lambda x: (x, tuple(sorted(some)))
+        names = tuple(sorted(some)) if isinstance(some, dict) else None
+        fitted.append(names)
+        return lambda x: ("prediction", x, sum(parts.get(r, 0) for r in names or ()))
 
     def score(prediction: Any, truth: Any) -> float:
-        x, names = prediction
-        return 1000.0 * x + truth + 0.1 * len(names)
+        swapped.append(isinstance(truth, tuple))
+        _, x, learned = truth if swapped[-1] else prediction
+        return 7 * x + (0 if swapped[-1] else truth) + learned
 
     answer = attempt(function, dict(runs), fit, score)
     if not isinstance(answer, dict) or set(answer) != set(runs):
         return wrong("Expected a dictionary with one score for each run.", "{name: ... for name in runs}")
     given = array([answer[r] for r in runs], (3,), "one number for each run")
-    expected = np.array([1000.0 * x + y + 0.2 for x, y in runs.values()])
+    expected = np.array([7 * x + y + 0.7 - parts[r] for r, (x, y) in runs.items()])
     cases: list[Mistake] = [
+        (None in fitted, "`fit` was given something else than a dictionary of runs.", "{r: pair for r, pair in runs.items() if …}"),
+        (any(swapped), "The prediction and the climate are in the other order in `score`.", "score(prediction, climate)"),
         (bool(fitted) and all(f == ("a", "b", "c") for f in fitted), "The run that is scored has been learned from.", "Fit on a dictionary without it."),
-        (bool(fitted) and all(len(f) == 1 for f in fitted), "You fit on one run and score the same one.", "Fit on all the *others*."),
+        (bool(fitted) and all(len(f or ()) == 1 for f in fitted), "You fit on one run and score the same one.", "Fit on all the *others*."),
+        (any(len(f or ()) < 2 for f in fitted), "A run that was left out does not come back.", "`pop` and `del` change `runs` itself: make a new dictionary for each run."),
         (len(set(fitted)) < 3, "You fit once; a new emulator is needed for each run that is left out.", "`fit` inside the loop."),
         (not same(given, expected), "The scores are not those of the runs left out.", "emulator(forcing of the run), against the climate of the same run"),
     ]  # fmt: skip

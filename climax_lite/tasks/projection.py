@@ -279,7 +279,8 @@ def noise_floor(truth: xr.Dataset) -> xr.Dataset:
     """What an emulator that knew the forced climate exactly would score on average: a run, or a mean of members, has weather.
 
     The weather of a year is taken to be its departure from a straight line through the last third, independent from year to year. With the
-    variance s² of a cell, the mean of n years is off by s²/n (NRMSE_s); a year's global mean by its own variance (NRMSE_g).
+    variance s² of a cell, the mean of n years is off by s²/n (NRMSE_s); a year's global mean by its own variance (NRMSE_g). What lasts for
+    years, such as a run that warms early, is missed: the spread of members knows it.
     """
     truth = last_third(truth).drop_vars("scenario_year", errors="ignore")
     n, mean = truth.sizes["time"], global_mean(truth)

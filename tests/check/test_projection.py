@@ -105,10 +105,30 @@ def bias_for_g(prediction, truth, weights):
     return s, g, s + 5 * g
 
 
-def no_root(prediction, truth, weights):
+def of_each_year_squared(prediction, truth, weights):
+    space = lambda x: (x * weights[:, None]).mean(axis=(-2, -1))  # noqa: E731
+    _, g, _ = nrmse(prediction, truth, weights)
+    s = space((prediction - truth) ** 2).mean() ** 0.5 / space(truth).mean()
+    return s, g, s + 5 * g
+
+
+def mean_size_for_g(prediction, truth, weights):
+    space = lambda x: (x * weights[:, None]).mean(axis=(-2, -1))  # noqa: E731
+    s, _, _ = nrmse(prediction, truth, weights)
+    g = abs(space(prediction - truth)).mean() / space(truth).mean()
+    return s, g, s + 5 * g
+
+
+def no_root(prediction, truth, weights, of="sg"):
     s, g, _ = nrmse(prediction, truth, weights)
     size = (truth * weights[:, None]).mean()
-    return s**2 * size, g**2 * size, s + 5 * g
+    s, g = s**2 * size if "s" in of else s, g**2 * size if "g" in of else g
+    return s, g, s + 5 * g
+
+
+def unweighted_size(prediction, truth, weights):
+    size = (truth * weights[:, None]).mean() / truth.mean()
+    return [x * size for x in nrmse(prediction, truth, weights)]
 
 
 def learned_from(runs, fit, score):
@@ -122,6 +142,31 @@ def on_itself(runs, fit, score):
 def fitted_once(runs, fit, score):
     emulator = fit({r: runs[r] for r in list(runs)[1:]})
     return {name: score(emulator(x), y) for name, (x, y) in runs.items()}
+
+
+def popped(runs, fit, score):
+    found = {}
+    for name in list(runs):
+        x, y = runs.pop(name)
+        found[name] = score(fit(runs)(x), y)
+    return found
+
+
+def popped_and_put_back(runs, fit, score):
+    found = {}
+    for name in list(runs):
+        x, y = runs.pop(name)
+        found[name] = score(fit(runs)(x), y)
+        runs[name] = x, y
+    return found
+
+
+def swapped(runs, fit, score):
+    return leave_one_run_out(runs, fit, lambda prediction, truth: score(truth, prediction))
+
+
+def of_pairs(runs, fit, score):
+    return {n: score(fit([p for r, p in runs.items() if r != n])(x), y) for n, (x, y) in runs.items()}
 
 
 def against_another(runs, fit, score):
@@ -148,6 +193,10 @@ WRONG = [
     ("pattern_scaling", lambda w, m: pattern_scaling(w, m) + 1, "not the least-squares lines"),
     ("pool", lambda t, q: t.mean((1, 2)), "All years weigh alike"),
     ("pool", lambda t, q: pool(t, q, scale=1), "not divided by √D"),
+    ("pool", lambda t, q: pool(t, q, scale=len(q)), "divided by D, not by its root"),
+    ("pool", lambda t, q: pool(t.transpose(1, 2), q), "attend over the map"),
+    ("pool", lambda t, q: pool(t * t.shape[2], q), "You sum over the map"),
+    ("pool", lambda t, q: pool(t, q) / t.shape[1], "You average the weighted years"),
     ("pool", lambda t, q: pool(t, q, dim=0), "over the samples of the batch"),
     ("pool", without_softmax, "There is no softmax"),
     ("pool", over_all_tokens, "all tokens of all years"),
@@ -156,12 +205,17 @@ WRONG = [
     ("pool", lambda t, q: -pool(t, q), "not the pooled vector"),
     ("nrmse", lambda p, t, w: nrmse(p, t, np.ones_like(w)), "latitude weights are missing"),
     ("nrmse", lambda p, t, w: nrmse(p, t, w, divide=False), "not divided by the size"),
+    ("nrmse", unweighted_size, "divide by is without latitude weights"),
     ("nrmse", of_each_year, "that of single years"),
+    ("nrmse", of_each_year_squared, "that of single years"),
+    ("nrmse", mean_size_for_g, "the mean size of the error"),
     ("nrmse", lambda p, t, w: nrmse(p, t, w, order=True), "other order"),
     ("nrmse", bias_for_g, "bias of the mean over the years"),
     ("nrmse", lambda p, t, w: nrmse(p, t, w, five="s"), "belongs to the other score"),
     ("nrmse", lambda p, t, w: (*nrmse(p, t, w)[:2], 1.0), "the total is not"),
     ("nrmse", no_root, "A square root is missing"),
+    ("nrmse", lambda p, t, w: no_root(p, t, w, "s"), "A square root is missing"),
+    ("nrmse", lambda p, t, w: no_root(p, t, w, "g"), "A square root is missing"),
     ("nrmse", lambda p, t, w: nrmse(p, t, w)[0], "shape (3,), got ()"),
     ("nrmse", lambda p, t, w: nrmse(2 * p, t, w), "Expected ["),
     ("remembered", lambda f, tau: f, "nothing is remembered"),
@@ -174,6 +228,9 @@ WRONG = [
     ("leave_one_run_out", learned_from, "has been learned from"),
     ("leave_one_run_out", on_itself, "on one run and score the same"),
     ("leave_one_run_out", fitted_once, "You fit once"),
+    ("leave_one_run_out", popped, "does not come back"),
+    ("leave_one_run_out", swapped, "in the other order"),
+    ("leave_one_run_out", of_pairs, "something else than a dictionary"),
     ("leave_one_run_out", against_another, "not those of the runs left out"),
     ("leave_one_run_out", lambda r, f, s: list(leave_one_run_out(r, f, s).values()), "Expected a dictionary"),
 ]
@@ -183,6 +240,10 @@ class TestExercises(Exercises):
     check = check
     solutions = SOLUTIONS
     wrong = WRONG
+
+
+def test_a_run_may_be_taken_out_and_put_back():
+    assert check.leave_one_run_out(popped_and_put_back).ok
 
 
 def test_parity():
