@@ -10,7 +10,7 @@ a check reads from top to bottom:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -141,6 +141,34 @@ def expect(
         raise Stop(found)
     array(given, np.shape(expected), meaning)
     raise Stop(wrong(otherwise, hint))
+
+
+def alike(
+    names: Sequence[str],
+    mine: Iterable[Any],
+    package: Iterable[Any],
+    rounds: str,
+    rtol: float = 1e-4,
+    atol: float = 1e-6,
+) -> None:
+    """Whether what the learner made is what the package makes, piece by piece.
+
+    Args:
+        names: of the pieces, as in "Your … and the package's differ."
+        mine: what the learner's functions returned; None or ... where one is not written.
+        package: the same from the package.
+        rounds: where they are written, as in "Solve … first."
+        rtol: relative tolerance.
+        atol: absolute tolerance.
+
+    Raises:
+        Stop: at the first piece that is missing or differs.
+    """
+    for name, given, expected in zip(names, mine, package, strict=True):
+        if given is None or given is ...:
+            raise Stop(wrong(f"Not there yet: your {name}.", f"Solve {rounds} first."))
+        if not same(given, expected, rtol, atol):
+            raise Stop(wrong(f"Your {name} and the package's differ.", f"Solve {rounds} first."))
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .answers import Mistake, array, either, expect, first, same
+from .answers import Mistake, alike, array, either, expect, first, same
 from .verdict import Verdict, attempt, checker, right, wrong
 
 
@@ -131,11 +131,7 @@ def spectrum(function: Any) -> Verdict:
 @checker
 def parity(mine: Any, package: Any) -> Verdict:
     """The learner's `mean_detail`, `crop_ids` and `spectrum` against the package's, as arrays."""
-    for what, given, expected in zip(("mean detail", "crop", "spectrum"), mine, package, strict=True):
-        if given is None:
-            return wrong(f"Your {what} is not there yet.", "Solve the rounds first.")
-        if not same(given, expected, 1e-3, 1e-3):
-            return wrong(f"Your {what} and the package's differ.", "Solve the rounds first.")
+    alike(("mean detail", "crop", "spectrum"), mine, package, "the rounds", 1e-3, 1e-3)
     return right("Equal: your mean detail, your crop and your spectrum are the package's.")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .answers import Mistake, array, either, expect, first, random, same
+from .answers import Mistake, alike, array, either, expect, first, random, same
 from .verdict import Verdict, attempt, checker, right, wrong
 
 
@@ -137,11 +137,7 @@ def nrmse(function: Any) -> Verdict:
 @checker
 def parity(mine: Any, package: Any) -> Verdict:
     """The learner's windows, patterns, pooled vector and scores against the package's."""
-    for what, given, expected in zip(("windows", "patterns", "pooled vector", "scores"), mine, package, strict=True):
-        if given is None:
-            return wrong(f"Your {what} are not there yet.", "Solve rounds 1 to 4 first.")
-        if not same(given, expected, 1e-3, 1e-5):
-            return wrong(f"Your {what} and the package's differ.", "Solve rounds 1 to 4 first.")
+    alike(("windows", "patterns", "pooled vector", "scores"), mine, package, "rounds 1 to 4", 1e-3, 1e-5)
     return right("Equal: your four pieces are the package's.")
 
 

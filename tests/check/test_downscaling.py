@@ -175,5 +175,5 @@ def test_a_list_of_none_gets_a_sentence(name):
 def test_parity():
     package = [np.ones((2, 3)), [1, 2], np.ones(4)]
     assert check.parity(package, package).ok
-    assert "not there yet" in check.parity([None, [1, 2], np.ones(4)], package).sentence
+    assert "Not there yet" in check.parity([None, [1, 2], np.ones(4)], package).sentence
     assert "crop" in check.parity([np.ones((2, 3)), [1, 3], np.ones(4)], package).sentence

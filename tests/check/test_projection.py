@@ -251,4 +251,4 @@ def test_parity():
     assert check.parity(package, package).ok
     assert "patterns" in check.parity(([1.0, 2.0], [[3.5]], [4.0], [5.0, 6.0]), package).sentence
     assert "scores" in check.parity(([1.0, 2.0], [[3.0]], [4.0], [5.0, 7.0]), package).sentence
-    assert "not there yet" in check.parity((None, None, None, None), package).sentence
+    assert "Not there yet" in check.parity((None, None, None, None), package).sentence

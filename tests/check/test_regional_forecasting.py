@@ -5,10 +5,7 @@ import pytest
 import torch
 
 from climax_lite.check import regional_forecasting as check
-
-
-def stub(*args): ...
-
+from tests.check.exercises import Exercises
 
 # ---------------------------------------------------------------- solutions
 
@@ -63,28 +60,6 @@ def by_distance(squares, weights, rings, distance=lambda i, j, h, w: np.min([i, 
 
 
 SOLUTIONS = {f.__name__: f for f in (patches_of_box, region_tokens, rmse_on_box, places, hours_inside, by_distance)}
-
-
-@pytest.mark.parametrize("name", SOLUTIONS)
-def test_the_solution_passes(name):
-    verdict = getattr(check, name)(SOLUTIONS[name])
-    assert verdict.ok, verdict
-
-
-@pytest.mark.parametrize("name", SOLUTIONS)
-def test_the_stub_is_not_yet_solved(name):
-    assert getattr(check, name)(stub).state == "not yet"
-
-
-@pytest.mark.parametrize("name", SOLUTIONS)
-@pytest.mark.parametrize(
-    "garbage",
-    [lambda *a: "text", lambda *a: object(), lambda *a: 1 / 0, lambda *a: np.full(3, np.nan), lambda *a: [], 7],
-)
-def test_garbage_gets_a_sentence(name, garbage):
-    verdict = getattr(check, name)(garbage)
-    assert verdict.state == "wrong"
-    assert len(verdict.sentence) > 10
 
 
 # ---------------------------------------------------------------- mistakes
@@ -152,53 +127,6 @@ def between_first_and_last(lat, lon, box, p):
     return ids(np.unique(rows // p), np.arange(columns[0] // p, columns[-1] // p + 1), len(lon) // p)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "says"),
-    [
-        (mirrored, "the other hemisphere"),
-        (sorted_latitudes, "With latitudes from north to south you chose patches of the other hemisphere"),
-        (whole_patches, "lie wholly in the box"),
-        (numbered(lambda r, c, h, w, p, *_: ids(r, c, w)), "W / p patches, not W"),
-        (numbered(lambda r, c, h, w, p, *_: (c[:, None] * (h // p) + r).ravel()), "column by column"),
-        (numbered(lambda r, c, h, w, p, rows, columns: ids(rows, columns, w)), "ids of cells"),
-        (numbered(lambda r, c, h, w, p, *_: ids(r, c, w // p)[::-1]), "wrong order or shape"),
-        (numbered(lambda r, c, h, w, p, *_: ids(r, c, w // p)[:, None]), "wrong order or shape"),
-        (numbered(lambda r, c, h, w, p, rows, columns: ids(rows // p, columns // p, w // p)), "Expected"),
-        (plain_longitudes, "wrong for a box in degrees west"),
-        (only_positive_data, "wrong for data from −180 to 180"),
-        (middles_inside, "or whose middle does"),
-        (without_edges, "a box whose edges run through centres"),
-        (from_the_west, "in the wrong order for a box across Greenwich"),
-        (between_first_and_last, "everything between the first column and the last"),
-        (lambda lat, lon, box, p: patches_of_box(lat, lon, box, 2), "wrong for patches of 4"),
-    ],
-)
-def test_patches_of_box(wrong, says):
-    verdict = check.patches_of_box(wrong)
-    assert not verdict.ok
-    assert says in verdict.sentence
-
-
-@pytest.mark.parametrize(
-    ("wrong", "says"),
-    [
-        (lambda e, b, x, i, w: b(e(x)[:, i]), "kept the tokens before"),
-        (lambda e, b, x, i, w: b(e(x))[:, i], "kept the tokens after"),
-        (lambda e, b, x, i, w: region_tokens(e, b, x, i, "after" if w == "before" else "before"), "kept the tokens after"),
-        (lambda e, b, x, i, w: b(e(x)), "All tokens of the globe"),
-        (lambda e, b, x, i, w: e(x)[:, i], "never went through"),
-        (lambda e, b, x, i, w: b(e(x))[i], "samples, not patches"),
-        (lambda e, b, x, i, w: b(e(x)[i]), "samples, not patches"),
-        (lambda e, b, x, i, w: b(e(x) * torch.isin(torch.arange(6), torch.tensor(i))[:, None])[:, i], "zeros still take part"),
-        (lambda e, b, x, i, w: b(b(e(x)[:, i])), "not the region's tokens"),
-    ],
-)  # fmt: skip
-def test_region_tokens(wrong, says):
-    verdict = check.region_tokens(wrong)
-    assert not verdict.ok
-    assert says in verdict.sentence
-
-
 def score(select="box", weigh="box", root="each"):
     def function(forecast, truth, lat, lon, box):
         rows, columns = open_box(lat, lon, box) if select == "open" else in_box(lat, lon, box)
@@ -222,30 +150,6 @@ def score(select="box", weigh="box", root="each"):
     return function
 
 
-@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
-@pytest.mark.parametrize(
-    ("wrong", "says"),
-    [
-        (score(select="all"), "outside the box"),
-        (score(select="rows"), "Longitude is not cut"),
-        (score(select="open"), "Cells on the edge are missing"),
-        (score(select="plain"), "Here longitudes go from −180"),
-        (score(weigh="patches"), "over the patches' rows"),
-        (score(weigh="bare"), "bare cosines"),
-        (score(weigh="none"), "All rows count alike"),
-        (score(weigh="radians"), "as if they were radians"),
-        (score(root="pooled"), "One root over all times"),
-        (score(root="none"), "The root is missing"),
-        (score(root="times"), "Expected one number"),
-        (lambda *a: 2 * rmse_on_box(*a), "Expected"),
-    ],
-)
-def test_rmse_on_box(wrong, says):
-    verdict = check.rmse_on_box(wrong)
-    assert not verdict.ok
-    assert says in f"{verdict.sentence} {verdict.hint}"
-
-
 def placed(rows=lambda y, old, cells: (y - old[0]) / (old[1] - old[0]), columns=None):
     def function(lat, lon, old_lat, old_lon, p):
         right = places(lat, lon, old_lat, old_lon, p)
@@ -253,58 +157,6 @@ def placed(rows=lambda y, old, cells: (y - old[0]) / (old[1] - old[0]), columns=
         return mine, columns(middles(lon, p), middles(old_lon, p)) if columns else right[1]
 
     return function
-
-
-@pytest.mark.parametrize(
-    ("wrong", "says"),
-    [
-        (placed(lambda y, old, cells: y), "These are degrees"),
-        (placed(lambda y, old, cells: (y - cells[0]) / 45), "not its first cell"),
-        (placed(lambda y, old, cells: (y - cells[0]) / 22.5), "rows of cells"),
-        (placed(lambda y, old, cells: np.round((y - old[0]) / 45)), "You rounded"),
-        (lambda lat, lon, a, b, p: ((lat + 67.5) / 45, places(lat, lon, a, b, p)[1]), "One number for each cell"),
-        (placed(lambda y, old, cells: (y - old[0]) % 180 / 45), "latitudes go round"),
-        (placed(lambda y, old, cells: np.interp(y, old, np.arange(len(old)))), "stops at the first old patch"),
-        (placed(lambda y, old, cells: y / 45), "got ["),
-        (
-            lambda lat, lon, a, b, p: ((lat[::p] - a[0]) / 45, places(lat, lon, a, b, p)[1]),
-            "the first cells of patches",
-        ),
-        (lambda lat, lon, *a: places(lat, lon % 360, *a), "before the mean"),
-        (placed(columns=lambda x, old: (x - old[0]) % 360 / 22.5), "got ["),
-        (lambda *a: places(*a)[::-1], "Rows and columns are swapped"),
-        (placed(columns=lambda x, old: (x - old[0]) / 45), "A negative column"),
-        (placed(columns=lambda x, old: x % 360 / 45), "not 0°"),
-        (placed(columns=lambda x, old: np.interp(x % 360, old, np.arange(len(old)))), "np.interp stops"),
-        (lambda *a: places(*a)[0], "Expected a pair"),
-    ],
-)
-def test_places(wrong, says):
-    verdict = check.places(wrong)
-    assert not verdict.ok
-    assert says in verdict.sentence
-
-
-@pytest.mark.parametrize(
-    ("wrong", "says"),
-    [
-        (lambda *a: hours_inside(*a, stretch=np.ones_like), "as long everywhere"),
-        (lambda *a: hours_inside(*a, stretch=lambda c: 1 / c), "divided by cos"),
-        (lambda *a: hours_inside(*a, seconds=60), "These are minutes"),
-        (lambda *a: hours_inside(*a, seconds=1), "These are seconds"),
-        (lambda *a: hours_inside(*a, radius=6371), "A thousand times too short"),
-        (lambda lat, *a: hours_inside(np.rad2deg(lat), *a), "cosine of degrees"),
-        (lambda *a: hours_inside(*a, radius=6371e3 * 3.6), "divided kilometres"),
-        (lambda *a: np.rad2deg(hours_inside(*a)), "Degrees are not radians"),
-        (lambda lat, lon, west, speed: hours_inside(lat, lon, west, speed) * (lon - west) / ((lon - west) % 360), "Negative hours"),
-        (lambda *a: hours_inside(*a).T, "Which axes"),
-        (lambda *a: 3 * hours_inside(*a), "in row"),
-    ],
-)  # fmt: skip
-def test_hours_inside(wrong, says):
-    verdict = check.hours_inside(wrong)
-    assert not verdict.ok
-    assert says in f"{verdict.sentence} {verdict.hint}"
 
 
 def filled(squares, weights, rings):
@@ -323,24 +175,94 @@ def unnormalised(squares, weights, rings):
     return np.array([np.sqrt((squares * both)[:, ring == k].mean()) for k in range(rings)])
 
 
-@pytest.mark.parametrize(
-    ("wrong", "says"),
-    [
-        (lambda *a: by_distance(*a)[::-1], "other order"),
-        (lambda s, w, r: by_distance(s, np.ones_like(w), r), "All rows count alike"),
-        (lambda *a: by_distance(*a) ** 2, "The root is missing"),
-        (unnormalised, "do not average to one"),
-        (lambda *a: by_distance(*a, distance=lambda i, j, h, w: np.minimum(i, h - 1 - i)), "southern and northern"),
-        (lambda *a: by_distance(*a, distance=lambda i, j, h, w: np.minimum(j, w - 1 - j)), "western and eastern"),
-        (lambda *a: by_distance(*a, distance=lambda i, j, h, w: np.minimum(i, j)), "two edges"),
-        (filled, "filled"),
-        (lambda *a: 2 * by_distance(*a), "Expected"),
-    ],
-)
-def test_by_distance(wrong, says):
-    verdict = check.by_distance(wrong)
-    assert not verdict.ok
-    assert says in verdict.sentence
+WRONG = [
+    ("patches_of_box", mirrored, "the other hemisphere"),
+    ("patches_of_box", sorted_latitudes, "With latitudes from north to south you chose patches of the other hemisphere"),
+    ("patches_of_box", whole_patches, "lie wholly in the box"),
+    ("patches_of_box", numbered(lambda r, c, h, w, p, *_: ids(r, c, w)), "W / p patches, not W"),
+    ("patches_of_box", numbered(lambda r, c, h, w, p, *_: (c[:, None] * (h // p) + r).ravel()), "column by column"),
+    ("patches_of_box", numbered(lambda r, c, h, w, p, rows, columns: ids(rows, columns, w)), "ids of cells"),
+    ("patches_of_box", numbered(lambda r, c, h, w, p, *_: ids(r, c, w // p)[::-1]), "wrong order or shape"),
+    ("patches_of_box", numbered(lambda r, c, h, w, p, *_: ids(r, c, w // p)[:, None]), "wrong order or shape"),
+    ("patches_of_box", numbered(lambda r, c, h, w, p, rows, columns: ids(rows // p, columns // p, w // p)), "Expected"),
+    ("patches_of_box", plain_longitudes, "wrong for a box in degrees west"),
+    ("patches_of_box", only_positive_data, "wrong for data from −180 to 180"),
+    ("patches_of_box", middles_inside, "or whose middle does"),
+    ("patches_of_box", without_edges, "a box whose edges run through centres"),
+    ("patches_of_box", from_the_west, "in the wrong order for a box across Greenwich"),
+    ("patches_of_box", between_first_and_last, "everything between the first column and the last"),
+    ("patches_of_box", lambda lat, lon, box, p: patches_of_box(lat, lon, box, 2), "wrong for patches of 4"),
+    ("region_tokens", lambda e, b, x, i, w: b(e(x)[:, i]), "kept the tokens before"),
+    ("region_tokens", lambda e, b, x, i, w: b(e(x))[:, i], "kept the tokens after"),
+    ("region_tokens", lambda e, b, x, i, w: region_tokens(e, b, x, i, "after" if w == "before" else "before"), "kept the tokens after"),
+    ("region_tokens", lambda e, b, x, i, w: b(e(x)), "All tokens of the globe"),
+    ("region_tokens", lambda e, b, x, i, w: e(x)[:, i], "never went through"),
+    ("region_tokens", lambda e, b, x, i, w: b(e(x))[i], "samples, not patches"),
+    ("region_tokens", lambda e, b, x, i, w: b(e(x)[i]), "samples, not patches"),
+    ("region_tokens", lambda e, b, x, i, w: b(e(x) * torch.isin(torch.arange(6), torch.tensor(i))[:, None])[:, i], "zeros still take part"),
+    ("region_tokens", lambda e, b, x, i, w: b(b(e(x)[:, i])), "not the region's tokens"),
+    ("rmse_on_box", score(select="all"), "outside the box"),
+    ("rmse_on_box", score(select="rows"), "Longitude is not cut"),
+    ("rmse_on_box", score(select="open"), "Cells on the edge are missing"),
+    ("rmse_on_box", score(select="plain"), "Here longitudes go from −180"),
+    ("rmse_on_box", score(weigh="patches"), "over the patches' rows"),
+    ("rmse_on_box", score(weigh="bare"), "bare cosines"),
+    ("rmse_on_box", score(weigh="none"), "All rows count alike"),
+    ("rmse_on_box", score(weigh="radians"), "as if they were radians"),
+    ("rmse_on_box", score(root="pooled"), "One root over all times"),
+    ("rmse_on_box", score(root="none"), "The root is missing"),
+    ("rmse_on_box", score(root="times"), "Expected one number"),
+    ("rmse_on_box", lambda *a: 2 * rmse_on_box(*a), "Expected"),
+    ("places", placed(lambda y, old, cells: y), "These are degrees"),
+    ("places", placed(lambda y, old, cells: (y - cells[0]) / 45), "not its first cell"),
+    ("places", placed(lambda y, old, cells: (y - cells[0]) / 22.5), "rows of cells"),
+    ("places", placed(lambda y, old, cells: np.round((y - old[0]) / 45)), "You rounded"),
+    ("places", lambda lat, lon, a, b, p: ((lat + 67.5) / 45, places(lat, lon, a, b, p)[1]), "One number for each cell"),
+    ("places", placed(lambda y, old, cells: (y - old[0]) % 180 / 45), "latitudes go round"),
+    ("places", placed(lambda y, old, cells: np.interp(y, old, np.arange(len(old)))), "stops at the first old patch"),
+    ("places", placed(lambda y, old, cells: y / 45), "got ["),
+    ("places", lambda lat, lon, a, b, p: ((lat[::p] - a[0]) / 45, places(lat, lon, a, b, p)[1]), "the first cells of patches"),
+    ("places", lambda lat, lon, *a: places(lat, lon % 360, *a), "before the mean"),
+    ("places", placed(columns=lambda x, old: (x - old[0]) % 360 / 22.5), "got ["),
+    ("places", lambda *a: places(*a)[::-1], "Rows and columns are swapped"),
+    ("places", placed(columns=lambda x, old: (x - old[0]) / 45), "A negative column"),
+    ("places", placed(columns=lambda x, old: x % 360 / 45), "not 0°"),
+    ("places", placed(columns=lambda x, old: np.interp(x % 360, old, np.arange(len(old)))), "np.interp stops"),
+    ("places", lambda *a: places(*a)[0], "Expected a pair"),
+    ("hours_inside", lambda *a: hours_inside(*a, stretch=np.ones_like), "as long everywhere"),
+    ("hours_inside", lambda *a: hours_inside(*a, stretch=lambda c: 1 / c), "divided by cos"),
+    ("hours_inside", lambda *a: hours_inside(*a, seconds=60), "These are minutes"),
+    ("hours_inside", lambda *a: hours_inside(*a, seconds=1), "These are seconds"),
+    ("hours_inside", lambda *a: hours_inside(*a, radius=6371), "A thousand times too short"),
+    ("hours_inside", lambda lat, *a: hours_inside(np.rad2deg(lat), *a), "cosine of degrees"),
+    ("hours_inside", lambda *a: hours_inside(*a, radius=6371e3 * 3.6), "divided kilometres"),
+    ("hours_inside", lambda *a: np.rad2deg(hours_inside(*a)), "Degrees are not radians"),
+    ("hours_inside", lambda lat, lon, west, speed: hours_inside(lat, lon, west, speed) * (lon - west) / ((lon - west) % 360), "Negative hours"),
+    ("hours_inside", lambda *a: hours_inside(*a).T, "Which axes"),
+    ("hours_inside", lambda *a: 3 * hours_inside(*a), "in row"),
+    ("by_distance", lambda *a: by_distance(*a)[::-1], "other order"),
+    ("by_distance", lambda s, w, r: by_distance(s, np.ones_like(w), r), "All rows count alike"),
+    ("by_distance", lambda *a: by_distance(*a) ** 2, "The root is missing"),
+    ("by_distance", unnormalised, "do not average to one"),
+    ("by_distance", lambda *a: by_distance(*a, distance=lambda i, j, h, w: np.minimum(i, h - 1 - i)), "southern and northern"),
+    ("by_distance", lambda *a: by_distance(*a, distance=lambda i, j, h, w: np.minimum(j, w - 1 - j)), "western and eastern"),
+    ("by_distance", lambda *a: by_distance(*a, distance=lambda i, j, h, w: np.minimum(i, j)), "two edges"),
+    ("by_distance", filled, "filled"),
+    ("by_distance", lambda *a: 2 * by_distance(*a), "Expected"),
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
+class TestExercises(Exercises):
+    check = check
+    solutions = SOLUTIONS
+    wrong = WRONG
+
+
+@pytest.mark.parametrize("name", SOLUTIONS)
+@pytest.mark.parametrize("garbage", [lambda *a: np.full(3, np.nan), lambda *a: []])
+def test_nothing_and_nan_get_a_sentence(name, garbage):
+    assert getattr(check, name)(garbage).state == "wrong"
 
 
 class TestParity:
@@ -352,7 +274,7 @@ class TestParity:
     @pytest.mark.parametrize("at", range(4))
     def test_unsolved(self, at):
         mine = [None if i == at else x for i, x in enumerate(self.theirs)]
-        assert "not there yet" in check.parity(mine, self.theirs).sentence
+        assert "Not there yet" in check.parity(mine, self.theirs).sentence
 
     @pytest.mark.parametrize("at", range(4))
     def test_different(self, at):

@@ -308,6 +308,15 @@ def test_frozen_attention_stays_and_norms_move(tmp_path, runs):
     assert not torch.equal(old["aggregation.in_proj_weight"], new["aggregation.in_proj_weight"])
 
 
+def test_a_new_network_can_be_frozen_as_it_was_drawn(tmp_path, runs):
+    how = settings(tmp_path, policy="frozen", test="ssp126")
+    learn = {r: pair for r, pair in runs.items() if r != "ssp126"}
+    drawn = projection.untrained(how, learn).net.state_dict()
+    trained = projection.train(how, runs).net.state_dict()
+    assert torch.equal(drawn["blocks.0.attn.qkv.weight"], trained["blocks.0.attn.qkv.weight"])
+    assert not torch.equal(drawn["blocks.0.norm1.weight"], trained["blocks.0.norm1.weight"])
+
+
 def test_results_are_rows(runs):
     two = {r: (x, y[["2m_temperature", "precipitation_rate"]]) for r, (x, y) in runs.items()}
     rows = projection.results(0, two, "toy", networks={"small": settings("", architecture="cnn-lstm")})
